@@ -1,0 +1,1 @@
+"""Tamma turns labelled issues into pull requests worth merging."""

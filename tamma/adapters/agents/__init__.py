@@ -1,0 +1,1 @@
+"""Agents: programs that edit a workspace."""

@@ -1,0 +1,1 @@
+"""Dispatchers: how a reserved task becomes a running worker."""

@@ -1,0 +1,1 @@
+"""Forges: where issues come from and changes go to."""

@@ -1,0 +1,1 @@
+"""State in Postgres: tables, guarded statements with their events, migrations, an embedded server."""

@@ -1,0 +1,1 @@
+"""Sandboxes: what stands between an agent or a gate and the machine."""

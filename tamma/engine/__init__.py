@@ -1,0 +1,1 @@
+"""The loop, the worker's pipeline, gates and delivery; it emits events and does not log."""

@@ -1,0 +1,55 @@
+"""How a reserved task becomes a running worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from tamma.core.ids import TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A worker that we started is no more. Its exit code is for the log; the task's state is never derived from it.
+
+    ``pid`` lets the loop reap the lease of exactly that process at once.
+    """
+
+    task_id: TaskId
+    pid: int
+    exit_code: int
+
+
+class Dispatcher(Protocol):
+    """Starts workers and tells when they end."""
+
+    @property
+    def slots(self) -> int:
+        """How many more may run now."""
+        ...
+
+    def start(self, task_id: TaskId) -> int:
+        """Start ``tamma work --task-id``; returns its pid. Raises TransientError when the machine refuses."""
+        ...
+
+    def ended(self) -> Sequence[Ended]:
+        """Those that ended since the last call; never blocks."""
+        ...
+
+    def running(self) -> Sequence[TaskId]:
+        """Those still alive."""
+        ...
+
+    def drain(self) -> None:
+        """Ask each worker to stop by itself (SIGTERM); may be repeated."""
+        ...
+
+    def kill(self) -> None:
+        """End each worker and all that it started, at once."""
+        ...
+
+    def wait(self, timeout: timedelta) -> bool:
+        """Until none is alive; False if some still is."""
+        ...

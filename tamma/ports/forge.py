@@ -1,0 +1,80 @@
+"""The forge: where issues come from and changes go to. Each call may be repeated; each write is find-or-create."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tamma.core.change import Change, ChangeDraft
+from tamma.core.ids import IssueRef
+from tamma.core.issue import Comment, Issue
+from tamma.ports.workspace import Remote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """An issue that could not be read: skipped and reported, never an error for the others."""
+
+    ref: IssueRef
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuePage:
+    """A bounded list of open issues that carry the asked label, oldest first; ``is_complete`` is False where the bound cut it."""
+
+    issues: tuple[Issue, ...]
+    malformed: tuple[Malformed, ...] = ()
+    is_complete: bool = True
+
+
+class Forge(Protocol):
+    """Reads raise TransientError when the forge is away. Writes are by our own user, and only these."""
+
+    @property
+    def name(self) -> str:
+        """Part of every issue's address; stable."""
+        ...
+
+    @property
+    def user(self) -> str:
+        """Who we are there: only what this user wrote counts as ours."""
+        ...
+
+    def repositories(self) -> Sequence[Remote]:
+        """Those we serve, by name."""
+        ...
+
+    def open_issues(self, repository: str, *, label: str, limit: int) -> IssuePage:
+        """Open issues with ``label`` (compared in lower case), at most ``limit``."""
+        ...
+
+    def issue(self, ref: IssueRef) -> Issue:
+        """One issue, whatever its state. Raises NoSuchTask if there is none, PermanentError if it cannot be read."""
+        ...
+
+    def comments(self, ref: IssueRef) -> Sequence[Comment]:
+        """All comments, oldest first."""
+        ...
+
+    def comment(self, ref: IssueRef, *, marker: str, body: str) -> Comment:
+        """Create our comment holding ``marker``, unless one by our own user holds it already: then that one, unchanged."""
+        ...
+
+    def change_labels(self, ref: IssueRef, *, add: Collection[str], remove: Collection[str]) -> None:
+        """Set-style: adding what is there and removing what is not are no-ops."""
+        ...
+
+    def changes(self, repository: str, *, head: str) -> Sequence[Change]:
+        """Changes from branch ``head``, any state, newest first."""
+        ...
+
+    def count_open_changes(self, repository: str) -> int:
+        """Open or draft changes by our own user."""
+        ...
+
+    def open_change(self, draft: ChangeDraft) -> Change:
+        """Open a change, unless one is open for the same head and base: then that one, with title and body made ours if our own
+        user wrote it. Raises PermanentError if an open one is somebody else's."""
+        ...

@@ -1,0 +1,337 @@
+"""State in the database. Every write is one guarded statement with its event; every write of an attempt is fenced.
+
+All methods raise TransientError when the database is away; what was under way is then *unknown* and must be reread.
+Time is the database's: no method takes a moment, only durations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum, unique
+from typing import Protocol
+
+from tamma.core.attempt import Decision, Phase
+from tamma.core.effect import Effect, EffectKind
+from tamma.core.event import AttemptFact, Event
+from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
+from tamma.core.lease import Lease
+from tamma.core.task import Notice, Task, TaskKind, TaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDraft:
+    """A task to create. ``snapshot`` names the blob with the issue's pinned text (see ``engine.snapshots``)."""
+
+    ref: IssueRef
+    title: str
+    digest: str
+    snapshot: BlobId
+    asked_by: str
+    kind: TaskKind = TaskKind.RESOLVE
+    generation: int = 1
+    priority: int = 0
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A task that is now ours, and the lease that says so."""
+
+    task: Task
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A slot held between an orchestrator's decision and the worker's claim."""
+
+    task_id: TaskId
+    by: WorkerId
+    until: datetime
+    is_overdue: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Bounded facts for one tick, read in one snapshot; ``now`` is the database's clock in it.
+
+    ``expired`` are running tasks whose lease is over; ``ready`` are claimable, due and unreserved, best first, at most
+    ``limit``; ``occupied`` counts running and reserved tasks by (forge, repository); ``waiting`` are retryable tasks not yet
+    due with the moment the first is; ``notices`` are tasks whose issue has yet to be told.
+    """
+
+    now: datetime
+    expired: tuple[Task, ...]
+    ready: tuple[Task, ...]
+    occupied: Mapping[tuple[str, str], int]
+    overdue: tuple[Reservation, ...]
+    notices: tuple[Task, ...]
+    silent_workers: tuple[WorkerId, ...]
+    live: int
+    running: tuple[Task, ...]
+    first_due: datetime | None = None
+
+
+class Tasks(Protocol):
+    """Creation, looking, and what an orchestrator or a human decides."""
+
+    def create(self, draft: TaskDraft) -> Task:
+        """The new task, or the one that already has this id (creation is idempotent). Raises NotClaimable if another
+        generation of the same (issue, kind) is still live."""
+        ...
+
+    def get(self, task_id: TaskId) -> Task:
+        """Raises NoSuchTask."""
+        ...
+
+    def newest(self, refs: Collection[IssueRef], kind: TaskKind) -> Mapping[IssueRef, Task]:
+        """The newest generation for each issue that has one; one query."""
+        ...
+
+    def list(self, *, states: Collection[TaskState] = (), limit: int = 200) -> Sequence[Task]:
+        """Newest first; no states means all."""
+        ...
+
+    def counts(self) -> Mapping[TaskState, int]:
+        """Tasks per state, zeros included."""
+        ...
+
+    def lease(self, task_id: TaskId) -> Lease | None:
+        """The lease of a running task, live or not."""
+        ...
+
+    def survey(self, *, limit: int, beat: timedelta, missed_beats_max: int) -> Survey:
+        """What a tick needs to know. Reads only."""
+        ...
+
+    def reserve(
+        self, task_id: TaskId, *, by: WorkerId, duration: timedelta, running_max: int, running_per_repository_max: int
+    ) -> bool:
+        """Take a slot for the task; False if it is not claimable and due any more, is reserved, or no slot is free.
+
+        Limits hold over all orchestrators on the database.
+        """
+        ...
+
+    def unreserve(self, task_id: TaskId, *, by: WorkerId | None = None) -> bool:
+        """Give a reservation back: our own, or (``by`` None) any that is overdue."""
+        ...
+
+    def cancel(self, task_id: TaskId, *, by: str, reason: str) -> Task:
+        """From any live state; a terminal task is returned as it is. A running attempt finds out at its next write."""
+        ...
+
+    def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
+        """A human lets a blocked task go on. Raises NotClaimable unless it is blocked."""
+        ...
+
+    def settle_notice(self, task_id: TaskId, notice: Notice, *, by: WorkerId) -> bool:
+        """The issue has been told; False if somebody else said so first."""
+        ...
+
+
+class Claims(Protocol):
+    """The attempt's own writes. All but the claims raise LeaseLost when the lease is not ours or over, and TaskCancelled
+    when the task was cancelled under this epoch."""
+
+    def claim(self, task_id: TaskId, *, worker: WorkerId, duration: timedelta) -> Claim:
+        """By id: ignores due time, rank, limits and reservations. Raises NoSuchTask, NotClaimable."""
+        ...
+
+    def claim_next(self, *, worker: WorkerId, capabilities: Collection[str], duration: timedelta) -> Claim | None:
+        """The best due, unreserved task whose wanted capabilities are a subset of ours; None if there is none."""
+        ...
+
+    def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
+        """More time. Writes no event: expiry is volatile."""
+        ...
+
+    def enter(self, lease: Lease, phase: Phase) -> None:
+        """The attempt goes on to its next phase."""
+        ...
+
+    def record(self, lease: Lease, fact: AttemptFact) -> None:
+        """A fact of this attempt; ``ChangeDelivered`` also sets the task's ``change``."""
+        ...
+
+    def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
+        """The attempt's end."""
+        ...
+
+    def reap(
+        self, task_id: TaskId, *, epoch: int, decision: Decision, by: WorkerId, reason: str, dead: WorkerId | None = None
+    ) -> Task | None:
+        """End an attempt that gave no word: only if ``epoch`` still runs, and its lease is over or its worker is ``dead``
+        (the caller saw that very process end). None otherwise."""
+        ...
+
+
+class Effects(Protocol):
+    """Intent before, record after."""
+
+    def intend(self, lease: Lease, *, key: str, kind: EffectKind, intent: Mapping[str, str]) -> Effect:
+        """Write the intent under the lease. An effect already ``done`` is returned as it is, unchanged."""
+        ...
+
+    def record(self, lease: Lease, *, key: str, result: Mapping[str, str], is_done: bool = True) -> Effect:
+        """What became of it: done, or (not ``is_done``) abandoned."""
+        ...
+
+    def intend_unleased(
+        self, task_id: TaskId, *, key: str, kind: EffectKind, intent: Mapping[str, str], by: WorkerId, hold: timedelta
+    ) -> Effect | None:
+        """As ``intend`` for effects after an attempt's end (comments, labels): one holder at a time. None if somebody else
+        holds it now."""
+        ...
+
+    def record_unleased(self, task_id: TaskId, *, key: str, result: Mapping[str, str], by: WorkerId) -> Effect:
+        """Its record, by the holder. A second record of a done effect is a no-op."""
+        ...
+
+    def of_task(self, task_id: TaskId) -> Sequence[Effect]:
+        """All of one task."""
+        ...
+
+
+class Events(Protocol):
+    """The log."""
+
+    def stream(self, name: str, *, after: int = 0) -> Sequence[Event]:
+        """One stream in order, versions above ``after``."""
+        ...
+
+    def tagged(self, tag: str, *, limit: int = 1000) -> Sequence[Event]:
+        """The newest ``limit`` events with a tag, in log order."""
+        ...
+
+    def latest(self, *, limit: int) -> Sequence[Event]:
+        """The newest ones, in log order."""
+        ...
+
+    def all(self) -> Iterator[Event]:
+        """The whole log in order, in batches."""
+        ...
+
+    def head(self) -> int:
+        """A cursor at the end of the log."""
+        ...
+
+    def tail(self, cursor: int, *, limit: int = 500) -> tuple[Sequence[Event], int]:
+        """Events after the cursor and the next cursor; waits for open writers, so that none is ever skipped."""
+        ...
+
+
+@unique
+class WorkerRole(StrEnum):
+    """What a registered process is."""
+
+    ORCHESTRATOR = "orchestrator"
+    WORKER = "worker"
+
+
+@unique
+class WorkerState(StrEnum):
+    """``offline`` after three missed beats; ``gone`` after deregistration."""
+
+    ONLINE = "online"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """A row of the registry; ``last_beat_at`` is volatile."""
+
+    id: WorkerId
+    host: str
+    pid: int
+    role: WorkerRole
+    release: str
+    capabilities: tuple[str, ...]
+    state: WorkerState
+    registered_at: datetime
+    last_beat_at: datetime | None = None
+
+
+class Workers(Protocol):
+    """The registry."""
+
+    def register(self, worker: WorkerId, *, host: str, pid: int, role: WorkerRole, release: str, capabilities: Collection[str]) -> None:
+        """Idempotent."""
+        ...
+
+    def beat(self, worker: WorkerId) -> None:
+        """A sign of life; brings an offline worker back online."""
+        ...
+
+    def change_state(self, worker: WorkerId, state: WorkerState, *, reason: str) -> None:
+        """A no-op if it is in that state already, or gone."""
+        ...
+
+    def expire(self, worker: WorkerId, *, beat: timedelta, missed_beats_max: int) -> bool:
+        """Offline, if it has missed that many beats by the database's clock."""
+        ...
+
+    def list(self, *, limit: int = 200) -> Sequence[WorkerRecord]:
+        """Newest first."""
+        ...
+
+
+class Blobs(Protocol):
+    """Bulk text and patches by the SHA-256 of their content."""
+
+    def put(self, content: bytes) -> BlobId:
+        """Idempotent. Raises PermanentError above the size limit (32 MiB)."""
+        ...
+
+    def get(self, blob: BlobId) -> bytes | None:
+        """None where it is not there (any more)."""
+        ...
+
+
+class BaselineCache(Protocol):
+    """What gates said about a base commit, by commit and gate definition."""
+
+    def get(self, key: str) -> bytes | None:
+        """None where it is not known."""
+        ...
+
+    def put(self, key: str, value: bytes) -> None:
+        """Idempotent: the first value stays."""
+        ...
+
+
+class Store(Protocol):
+    """All of it, over one database."""
+
+    @property
+    def tasks(self) -> Tasks: ...
+    @property
+    def claims(self) -> Claims: ...
+    @property
+    def effects(self) -> Effects: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def workers(self) -> Workers: ...
+    @property
+    def blobs(self) -> Blobs: ...
+    @property
+    def baselines(self) -> BaselineCache: ...
+
+    def ping(self) -> datetime:
+        """The database's clock."""
+        ...
+
+    def wait_for_news(self, timeout: timedelta) -> bool:
+        """Until something was written (LISTEN/NOTIFY, a hint) or the time is over; True if there may be news."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
