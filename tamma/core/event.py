@@ -104,6 +104,7 @@ class TaskCancelled:
     TYPE: ClassVar[str] = "TASK.CANCEL.SUCCEEDED"
     by: str
     reason: str
+    notice: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

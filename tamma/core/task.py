@@ -82,6 +82,7 @@ class Notice(StrEnum):
     UNCHANGED = "unchanged"
     ESCALATED = "escalated"
     ASKED = "asked"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,7 @@ class Task:
     snapshot: BlobId
     correlation: CorrelationId
     created_at: datetime
+    asked_by: str = "label"
     epoch: int = 0
     version: int = 1
     priority: int = 0

@@ -119,8 +119,9 @@ class Tasks(Protocol):
         """Give a reservation back: our own, or (``by`` None) any that is overdue."""
         ...
 
-    def cancel(self, task_id: TaskId, *, by: str, reason: str) -> Task:
-        """From any live state; a terminal task is returned as it is. A running attempt finds out at its next write."""
+    def cancel(self, task_id: TaskId, *, by: str, reason: str, notice: Notice | None = None) -> Task:
+        """From any live state; a terminal task is returned as it is. A running attempt finds out at its next write.
+        ``notice`` becomes the task's (what the issue has yet to be told), replacing an older one."""
         ...
 
     def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
