@@ -71,3 +71,8 @@ def find_markers(text: str) -> tuple[Marker, ...]:
         Marker(what=m["what"], task=TaskId(m["task"]), head=Oid(m["head"]) if m["head"] else None)
         for m in _MARKER.finditer(text)
     )
+
+
+def notice_marker(task: TaskId, *, notice: str, epoch: int) -> str:
+    """The hidden line of a comment that tells an issue what became of one attempt; the comment's natural key."""
+    return f"<!-- tamma:notice={notice} task={task} epoch={epoch} -->"

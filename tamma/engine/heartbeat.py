@@ -1,0 +1,71 @@
+"""Keeps an attempt's lease alive from a thread and a connection of its own, and tells the attempt when to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from tamma.core.errors import LeaseLost, TammaError, TransientError
+from tamma.core.lease import Lease
+from tamma.core.policy import LeasePolicy
+from tamma.ports.store import Store
+from tamma.ports.system import Clock
+
+
+class Heartbeat(AbstractContextManager["Heartbeat"]):
+    """Renews until left. The moment of the last success is taken *before* the request, on the monotonic clock, so that a
+    worker that was stopped or cut off knows that its lease is over without asking anybody (self-fencing)."""
+
+    def __init__(self, *, open_store: Callable[[], Store], lease: Lease, policy: LeasePolicy, clock: Clock) -> None:
+        self._open_store = open_store
+        self._lease = lease
+        self._policy = policy
+        self._clock = clock
+        self._left = threading.Event()
+        self._lost: TammaError | None = None
+        self._renewed_at = clock.monotonic()
+        self._thread = threading.Thread(target=self._beat_until_left, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        """Start beating."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop beating; returns at once even if the database does not answer."""
+        self._left.set()
+        self._thread.join(timeout=2)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt must stop: the lease is lost, or has run out by our own clock."""
+        return self._lost is not None or self._is_past()
+
+    def check(self) -> None:
+        """Raises LeaseLost (or TaskCancelled) if the lease is gone, or ran out by our own clock."""
+        if self._lost is not None:
+            raise self._lost
+        if self._is_past():
+            raise LeaseLost("the lease ran out", why="it could not be renewed in time (stopped, or the database was away)")
+
+    def _is_past(self) -> bool:
+        return self._clock.monotonic() - self._renewed_at >= self._policy.duration.total_seconds()
+
+    def _beat_until_left(self) -> None:
+        store: Store | None = None
+        while not self._left.wait(self._policy.beat.total_seconds()):
+            asked_at = self._clock.monotonic()
+            try:
+                store = store or self._open_store()
+                store.claims.renew(self._lease, duration=self._policy.duration)
+                store.workers.beat(self._lease.worker)
+            except TransientError:
+                continue
+            except TammaError as error:
+                self._lost = error
+                break
+            self._renewed_at = asked_at
+        if store is not None:
+            store.close()
