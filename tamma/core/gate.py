@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, unique
+from typing import ClassVar
 
 from tamma.core.ids import BlobId, Oid
 
@@ -23,6 +24,8 @@ class GateVerdict(StrEnum):
 @unique
 class TestStatus(StrEnum):
     """What one test came to; an error counts as failed."""
+
+    __test__ = False  # pytest would take the name for a test class
 
     PASSED = "passed"
     FAILED = "failed"
@@ -51,8 +54,11 @@ class TestRun:
     """What one run of a command gate showed.
 
     ``tests`` is None where the command reports no per-test results; ``broken_files`` are files that could not be
-    collected; ``unable`` says why the command could not be asked at all (then ``exit_code`` is None).
+    collected; ``report_fault`` says why a report that was asked for could not be used; ``unable`` says why the command
+    could not be asked at all (then ``exit_code`` is None).
     """
+
+    __test__: ClassVar[bool] = False  # pytest would take the name for a test class
 
     exit_code: int | None
     duration: timedelta
@@ -61,11 +67,13 @@ class TestRun:
     output: BlobId | None = None
     output_tail: str = ""
     unable: str = ""
+    has_timed_out: bool = False
+    report_fault: str = ""
 
     @property
     def is_green(self) -> bool:
-        """Whether the command was asked and said yes."""
-        return self.exit_code == 0
+        """Whether the command was asked and said yes, in time."""
+        return self.exit_code == 0 and not self.has_timed_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
