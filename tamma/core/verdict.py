@@ -1,0 +1,214 @@
+"""Whether one command gate passes: the change's run held against the base's.
+
+Only what the change did counts: a test that passed on the base and fails now, and a failing test that is new or whose
+file the change touches. Old failures elsewhere do not, and neither do tests that pass in the one re-run on the same
+tree; both are told. A command without per-test results is judged by its exit code alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from tamma.core.gate import GateVerdict, TestRun, TestStatus
+
+Statuses: TypeAlias = Mapping[str, TestStatus]
+
+COMMAND: Final = "(the command as a whole)"
+_PASSED, _FAILED, _SKIPPED = TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A verdict, its one-sentence reason, and the test ids behind it, each list sorted and complete."""
+
+    verdict: GateVerdict
+    summary: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    base_counts: Mapping[str, int] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    regressed: tuple[str, ...] = ()
+    unfixed: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    newly_skipped: tuple[str, ...] = ()
+
+
+def compare(base: TestRun | None, change: TestRun, *, rerun: TestRun | None = None, touched: Collection[str] = ()) -> Comparison:
+    """The verdict on ``change``; ``rerun`` is a second run on the same tree, ``touched`` the paths that the change touches.
+
+    A base that is None or could not be asked is unknown: then every failure counts.
+    """
+    if change.unable:
+        return Comparison(verdict=GateVerdict.UNABLE, summary=f"could not be asked: {change.unable}")
+    known = base if base is not None and not base.unable else None
+    run, flaky = settle(change, rerun)
+    if run.tests is None:
+        return _by_exit_code(known, change, rerun)
+    return _by_tests(known, run, runs=_usable(change, rerun), flaky=flaky, touched=frozenset(touched))
+
+
+def settle(change: TestRun, rerun: TestRun | None) -> tuple[TestRun, tuple[str, ...]]:
+    """Two runs on one tree as one, and the ids that differed between them: those count as passed, and are flaky."""
+    first, *more = _usable(change, rerun)
+    if not more or more[0].tests is None:
+        return first, ()
+    second = more[0]
+    if first.tests is None:
+        return replace(first, tests=second.tests, broken_files=second.broken_files), ()
+    one, two = statuses(first), statuses(second)
+    flaky = {i for i in one.keys() & two.keys() if {one[i], two[i]} == {_PASSED, _FAILED}}
+    for mine, other in ((first, two), (second, one)):
+        flaky |= {b for b in mine.broken_files if b not in other and any(is_under(i, b) for i in other)}
+    merged = {**two, **one, **{i: _FAILED for i, s in two.items() if s is _FAILED}, **dict.fromkeys(flaky, _PASSED)}
+    broken = (first.broken_files | second.broken_files) - flaky
+    tests = {i: s for i, s in merged.items() if i not in first.broken_files | second.broken_files}
+    return replace(first, tests=tests, broken_files=broken), tuple(sorted(flaky))
+
+
+def statuses(run: TestRun) -> dict[str, TestStatus]:
+    """Per-test results, a file that could not be collected standing for itself as a failed test."""
+    return {**(run.tests or {}), **dict.fromkeys(run.broken_files, _FAILED)}
+
+
+def counts(run: TestRun | None) -> dict[str, int]:
+    """How many tests came to what; empty where that is not known."""
+    if run is None or run.tests is None:
+        return {}
+    seen = Counter(run.tests.values())
+    found = {status.value: seen[status] for status in TestStatus}
+    return found | ({"broken_files": len(run.broken_files)} if run.broken_files else {})
+
+
+def is_under(test_id: str, path: str) -> bool:
+    """Whether a test belongs to a file, or to a folder that could not be collected."""
+    return test_id == path or test_id.startswith((path + "::", path + "/"))
+
+
+def file_of(test_id: str) -> str:
+    """The file part of a test id; the whole id where it has none."""
+    return test_id.partition("::")[0]
+
+
+def broken_in(test_id: str, broken: frozenset[str]) -> bool:
+    """Whether a test's file, or a folder above it, could not be collected."""
+    if not broken:
+        return False
+    path = file_of(test_id)
+    return path in broken or any(path.startswith(b + "/") for b in broken)
+
+
+def _usable(change: TestRun, rerun: TestRun | None) -> tuple[TestRun, ...]:
+    return (change,) if rerun is None or rerun.unable else (change, rerun)
+
+
+def _by_exit_code(base: TestRun | None, change: TestRun, rerun: TestRun | None) -> Comparison:
+    if change.is_green:
+        if change.report_fault:
+            why = f"said yes, but its report cannot be used: {change.report_fault}"
+            return Comparison(verdict=GateVerdict.UNABLE, summary=why, base_counts=counts(base))
+        return Comparison(verdict=GateVerdict.PASS, summary="said yes (exit 0)")
+    how = _ending(change)
+    if rerun is not None and not rerun.unable and rerun.is_green and not rerun.report_fault:
+        return Comparison(verdict=GateVerdict.PASS, summary=f"{how} once, said yes at once on the same tree", flaky=(COMMAND,))
+    fault = f"; its report cannot be used: {change.report_fault}" if change.report_fault else ""
+    if base is None:
+        return Comparison(verdict=GateVerdict.FAIL, summary=f"{how}; how the base does is not known{fault}")
+    told = f"{how}{fault}; on the base it {'says yes' if base.is_green else _ending(base)}"
+    is_new = base.is_green or base.tests is not None or (change.has_timed_out and not base.has_timed_out)
+    if is_new:
+        return Comparison(verdict=GateVerdict.FAIL, summary=told, base_counts=counts(base))
+    return Comparison(
+        verdict=GateVerdict.UNABLE,
+        summary=f"{how}; it fails on the base too ({_ending(base)}) and reports no tests, so nothing can be told about the change",
+    )
+
+
+def _by_tests(
+    base: TestRun | None, run: TestRun, *, runs: tuple[TestRun, ...], flaky: tuple[str, ...], touched: frozenset[str]
+) -> Comparison:
+    before, now = _sides(base, run)
+    failing = {i for i, s in now.items() if s is _FAILED}
+    was_broken = base.broken_files if base is not None else frozenset()
+    regressed = {i for i in failing if before.get(i) is _PASSED}
+    old = {i for i in failing - regressed if before.get(i) is _FAILED and not _is_touched(i, touched)}
+    unfixed = failing - regressed - old
+    faults = [_fault(base, one, ran=_ran(before), flaky=flaky) for one in runs]
+    fault = faults[0] if all(faults) and not (regressed or unfixed) else ""
+    ran_before = {i for i, s in before.items() if s is not _SKIPPED and i not in was_broken and i in (base.tests or {} if base else {})}
+    skipped_files = {i for i, s in now.items() if s is _SKIPPED and "::" not in i}
+    newly_skipped = {i for i in ran_before if now.get(i) is _SKIPPED or (i not in now and file_of(i) in skipped_files)}
+    verdict, summary = _word(before, now, regressed=len(regressed), unfixed=len(unfixed), old=len(old), flaky=len(flaky), fault=fault, base=base)
+    return Comparison(
+        verdict=verdict,
+        summary=summary,
+        counts=counts(run),
+        base_counts=counts(base),
+        fixed=_sorted(i for i, s in now.items() if s is _PASSED and before.get(i) is _FAILED and i not in flaky),
+        regressed=_sorted(regressed),
+        unfixed=_sorted(unfixed),
+        flaky=flaky + ((COMMAND,) if faults[0] and not all(faults) and not flaky else ()),
+        removed=_sorted(ran_before - now.keys() - newly_skipped),
+        newly_skipped=_sorted(newly_skipped),
+    )
+
+
+def _sides(base: TestRun | None, run: TestRun) -> tuple[dict[str, TestStatus], dict[str, TestStatus]]:
+    """Both runs over the same ids: a test whose file one side could not collect failed there."""
+    before = statuses(base) if base is not None else {}
+    now = statuses(run)
+    missing_now = {i for i in before if i not in now and broken_in(i, run.broken_files)}
+    missing_before = {i for i in now if i not in before and broken_in(i, base.broken_files)} if base is not None else set()
+    return before | dict.fromkeys(missing_before, _FAILED), now | dict.fromkeys(missing_now, _FAILED)
+
+
+def _fault(base: TestRun | None, run: TestRun, *, ran: int, flaky: tuple[str, ...]) -> str:
+    """What is wrong with a run as a whole, beyond its tests; empty if nothing, or nothing new."""
+    if run.has_timed_out and not (base is not None and base.has_timed_out):
+        return _ending(run)
+    now = statuses(run)
+    if not _ran(now) and ran:
+        return f"no test ran, {ran} ran on the base"
+    if run.exit_code == 0 or run.has_timed_out:
+        return ""
+    failing = any(s is _FAILED for s in now.values())
+    is_like_base = base is not None and base.exit_code == run.exit_code and failing == (_FAILED in statuses(base).values())
+    if is_like_base or (failing and flaky):
+        return ""
+    other = "" if base is None else f", {_ending(base)} on the base,"
+    return f"{_ending(run)}{other} although " + ("only old failures are left" if failing else "no test failed")
+
+
+def _word(
+    before: Statuses, now: Statuses, *, regressed: int, unfixed: int, old: int, flaky: int, fault: str, base: TestRun | None
+) -> tuple[GateVerdict, str]:
+    parts = [f"{regressed} regressed"] * bool(regressed) + [f"{unfixed} new or touched failing"] * bool(unfixed)
+    notes = [f"{old} old failures left alone"] * bool(old) + [f"{flaky} flaky"] * bool(flaky)
+    if parts or fault:
+        return GateVerdict.FAIL, "; ".join([*parts, *([fault] if fault else []), *notes])
+    if not _ran(now):
+        verdict = GateVerdict.UNABLE if base is None else GateVerdict.SKIP
+        return verdict, "no test ran" if _ran(before) else "no test ran, here or on the base" if base else "no test ran"
+    passed = sum(s is _PASSED for s in now.values())
+    return GateVerdict.PASS, "; ".join([f"{passed} tests passed", *notes])
+
+
+def _ran(side: Statuses) -> int:
+    return sum(s is not _SKIPPED for s in side.values())
+
+
+def _is_touched(test_id: str, touched: frozenset[str]) -> bool:
+    path = file_of(test_id)
+    return path in touched or ("::" not in test_id and any(t.startswith(path + "/") for t in touched))
+
+
+def _ending(run: TestRun) -> str:
+    if run.has_timed_out:
+        return f"timed out after {run.duration.total_seconds():.0f} s"
+    return f"exits {run.exit_code}"
+
+
+def _sorted(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(ids))
