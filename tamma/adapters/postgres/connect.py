@@ -1,0 +1,158 @@
+"""Ways into the database: an engine for statements, a raw connection for LISTEN, and one translation of its failures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tamma.core.errors import ConfigError, TammaError, TransientError
+
+_SCHEMES: Final = ("postgres", "postgresql", "postgresql+psycopg")
+_FIX_URL: Final = "write DATABASE_URL as postgresql://user:password@host:5432/database"
+_PASSWORDS: Final = (
+    (re.compile(r"(://[^:/?#\s]*:)\S*@"), r"\1***@"),
+    (re.compile(r"(password\s*=\s*)('(?:\\.|[^'])*'|[^\s&]+)"), r"\1***"),
+)
+# The server answers these before there is a session, so psycopg knows no SQLSTATE for them.
+_OPERATOR_MUST_ACT: Final = re.compile(
+    r"authentication failed|no pg_hba\.conf entry|no password supplied|(database|role|user) \"[^\"]*\" does not exist"
+    r"|permission denied for database|could not translate host name|certificate|does not support SSL"
+)
+_NO_OPTIONS: Final = re.compile(r"unsupported startup parameter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long the database may take; zero means for ever."""
+
+    connect: timedelta = timedelta(seconds=10)
+    statement: timedelta = timedelta(seconds=30)
+    lock: timedelta = timedelta(seconds=10)
+    idle_in_transaction: timedelta = timedelta(seconds=60)
+
+    @property
+    def options(self) -> str:
+        """The session's part, as libpq wants it."""
+        named = {
+            "statement_timeout": self.statement,
+            "lock_timeout": self.lock,
+            "idle_in_transaction_session_timeout": self.idle_in_transaction,
+        }
+        return " ".join(f"-c {name}={value // timedelta(milliseconds=1)}" for name, value in named.items())
+
+
+PATIENT: Final = Timeouts(statement=timedelta(), lock=timedelta(), idle_in_transaction=timedelta())
+
+
+def engine_for(
+    url: str, *, application_name: str, connections_max: int = 10, timeouts: Timeouts | None = None
+) -> sqlalchemy.Engine:
+    """A pool that connects when first used. Raises ConfigError for a URL that cannot be right.
+
+    A connection that broke is found by the statement that uses it: callers repeat on TransientError, so no ping is paid.
+    """
+    limits = timeouts or Timeouts()
+    parameters = parse(url)
+    return sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: _connect(parameters, application_name, limits, autocommit=False),
+        pool_size=min(5, connections_max),
+        max_overflow=connections_max - min(5, connections_max),
+        pool_timeout=limits.connect.total_seconds(),
+        pool_use_lifo=True,
+    )
+
+
+def connect_raw(url: str, *, application_name: str, timeouts: Timeouts | None = None) -> psycopg.Connection[Any]:
+    """One connection of one's own in autocommit, for LISTEN, heartbeats and administration; the caller closes it."""
+    with translate_errors():
+        return _connect(parse(url), application_name, timeouts or Timeouts(), autocommit=True)
+
+
+def parse(url: str) -> dict[str, Any]:
+    """The parameters in a ``postgres://`` (or ``postgresql://``, ``postgresql+psycopg://``) URL. Raises ConfigError."""
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or scheme not in _SCHEMES:
+        shown = scheme if separator else "something that is no URL"
+        raise ConfigError("the database URL is wrong", why=f"it starts with {shown!r}, not postgresql://", fix=_FIX_URL)
+    try:
+        return {name: value for name, value in conninfo_to_dict(f"postgresql://{rest}").items() if value is not None}
+    except psycopg.Error as error:
+        # With a badly quoted password libpq cuts the URL at the wrong place and cites a piece of it.
+        why = re.sub(r'"[^"]*"', '"…"', str(error).strip()) if "@" in rest else str(error).strip()
+        raise ConfigError("the database URL is wrong", why=why, fix=_FIX_URL) from None
+
+
+def masked(text: str) -> str:
+    """The text with every password in a URL or a connection string blotted out."""
+    for pattern, replacement in _PASSWORDS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn "the database is away, busy or closed to us" into errors that say who should act.
+
+    TransientError: connection lost or refused, timeout, deadlock, serialization, shutdown, full pool. ConfigError: it
+    answers, but not to us. Anything else (a constraint, wrong SQL) passes as it is.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise TransientError(
+            "the database is away",
+            why="no connection became free in time",
+            fix="try again; or run fewer workers at once",
+        ) from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_passing(error.orig):
+            raise _told(error.orig) from error
+        raise
+    except psycopg.Error as error:
+        if _is_passing(error):
+            raise _told(error) from error
+        raise
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction)
+
+
+def _told(error: BaseException | None) -> TammaError:
+    why = masked(" ".join(str(error).split()))
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state is None and _OPERATOR_MUST_ACT.search(why):
+        return ConfigError(
+            "the database does not let us in", why=why, fix="correct DATABASE_URL, then run: tamma doctor"
+        )
+    return TransientError("the database is away", why=why, fix="try again; if it stays away, run: tamma doctor")
+
+
+def _connect(
+    parameters: dict[str, Any], application_name: str, timeouts: Timeouts, *, autocommit: bool
+) -> psycopg.Connection[Any]:
+    chosen: dict[str, Any] = {
+        "application_name": application_name,
+        "connect_timeout": max(2, round(timeouts.connect.total_seconds())),
+        "options": timeouts.options,
+        **parameters,
+    }
+    try:
+        return psycopg.connect(**chosen, autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        if not _NO_OPTIONS.search(str(error)):
+            raise
+    # pgbouncer: sessions are shared, so neither options nor statements prepared in a session can be ours.
+    chosen.pop("options")
+    return psycopg.connect(**chosen, autocommit=autocommit, prepare_threshold=None)
