@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum, unique
 from typing import Protocol
 
 from tamma.core.attempt import Decision, Phase
@@ -18,6 +17,9 @@ from tamma.core.event import AttemptFact, Event
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.core.worker import WorkerRecord as WorkerRecord
+from tamma.core.worker import WorkerRole as WorkerRole
+from tamma.core.worker import WorkerState as WorkerState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,39 +224,6 @@ class Events(Protocol):
     def tail(self, cursor: int, *, limit: int = 500) -> tuple[Sequence[Event], int]:
         """Events after the cursor and the next cursor; waits for open writers, so that none is ever skipped."""
         ...
-
-
-@unique
-class WorkerRole(StrEnum):
-    """What a registered process is."""
-
-    ORCHESTRATOR = "orchestrator"
-    WORKER = "worker"
-
-
-@unique
-class WorkerState(StrEnum):
-    """``offline`` after three missed beats; ``gone`` after deregistration."""
-
-    ONLINE = "online"
-    DRAINING = "draining"
-    OFFLINE = "offline"
-    GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRecord:
-    """A row of the registry; ``last_beat_at`` is volatile."""
-
-    id: WorkerId
-    host: str
-    pid: int
-    role: WorkerRole
-    release: str
-    capabilities: tuple[str, ...]
-    state: WorkerState
-    registered_at: datetime
-    last_beat_at: datetime | None = None
 
 
 class Workers(Protocol):
