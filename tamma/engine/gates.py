@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -117,7 +117,9 @@ class GateRunner:
             rerun = self._on_tree(spec, candidate.tree, workspace, site, role="rerun")
             found = compare(base, run, rerun=rerun, touched=touched)
         settled, flaky = settle(run, rerun)
-        return _Judged(report=_report(spec, found, run, rerun, candidate.tree), spec=spec, run=settled, flaky=flaky)
+        report = _report(spec, found, run, rerun, candidate.tree)
+        shown = replace(report, argv=tuple(map(self._redactor, report.argv)))
+        return _Judged(report=shown, spec=spec, run=settled, flaky=flaky)
 
     def _red_green(
         self,
