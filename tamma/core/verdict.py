@@ -146,13 +146,20 @@ def _by_tests(
         summary=summary,
         counts=counts(run),
         base_counts=counts(base),
-        fixed=_sorted(i for i, s in now.items() if s is _PASSED and before.get(i) is _FAILED and i not in flaky),
+        fixed=_fixed(base, before, now, flaky=flaky),
         regressed=_sorted(regressed),
         unfixed=_sorted(unfixed),
         flaky=flaky + ((COMMAND,) if faults[0] and not all(faults) and not flaky else ()),
         removed=_sorted(ran_before - now.keys() - newly_skipped),
         newly_skipped=_sorted(newly_skipped),
     )
+
+
+def _fixed(base: TestRun | None, before: Statuses, now: Statuses, *, flaky: tuple[str, ...]) -> tuple[str, ...]:
+    """Passing ids that failed on the base or are new; none where the base's tests are not known."""
+    if base is None or base.tests is None:
+        return ()
+    return _sorted(i for i, s in now.items() if s is _PASSED and before.get(i, _FAILED) is _FAILED and i not in flaky)
 
 
 def _sides(base: TestRun | None, run: TestRun) -> tuple[dict[str, TestStatus], dict[str, TestStatus]]:

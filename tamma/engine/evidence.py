@@ -14,6 +14,7 @@ from typing import Final
 from tamma.core.gate import GateReport, GateVerdict
 from tamma.core.outward import code, defused, fenced, inline
 from tamma.core.redact import bounded
+from tamma.core.redgreen import RED_GREEN
 
 _MARKS: Final[Mapping[GateVerdict, str]] = {
     GateVerdict.PASS: "✅ pass",
@@ -43,7 +44,7 @@ def evidence_markdown(reports: Sequence[GateReport], *, bytes_max: int = _DESCRI
     return bounded(text, bytes_max=bytes_max)
 
 
-def repair_feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK_BYTES_MAX) -> str:
+def feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK_BYTES_MAX) -> str:
     """What an agent needs to mend the change: for each gate that stands in the way its command, failing ids and output.
 
     Empty when none does. Each gate gets its share, so that a loud one does not drown the others.
@@ -98,7 +99,7 @@ def _lists(reports: Sequence[GateReport], shown_max: int) -> list[str]:
     for report in reports:
         name = html.escape(defused(report.name))
         for ids, word in (
-            (report.fixed, "red → green"),
+            (report.fixed, "red → green" if report.name == RED_GREEN else "fixed or new"),
             (report.regressed, "regressed"),
             (report.unfixed, "failing, new or touched"),
             (report.flaky, "⚠️ flaky"),
