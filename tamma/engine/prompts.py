@@ -45,8 +45,17 @@ class Snapshot:
 
 def sanitise(text: str) -> str:
     """The text without what a reader of the rendered issue could not see; idempotent, linear in its length."""
-    seen = _INVISIBLE.sub("", _COMMENT.sub("", unicodedata.normalize("NFC", text)))
-    return bounded(clean(seen.replace("\r\n", "\n")), bytes_max=TEXT_BYTES_MAX)
+    seen = _INVISIBLE.sub("", clean(unicodedata.normalize("NFC", text).replace("\r\n", "\n")))
+    seen = bounded(seen, bytes_max=TEXT_BYTES_MAX)
+    while "<!--" in seen:  # taking one out may join the halves of another
+        seen = _COMMENT.sub("", seen)
+    return seen
+
+
+def one_line(text: str, *, chars_max: int) -> str:
+    """The first line's worth of a sanitised text, cut with an ellipsis."""
+    line = " ".join(sanitise(text).split()) or "(no title)"
+    return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
 
 
 def frame(name: str, text: str, *, seed: str) -> str:

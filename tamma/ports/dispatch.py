@@ -34,6 +34,11 @@ class Dispatcher(Protocol):
         """Start ``tamma work --task-id``; returns its pid. Raises TransientError when the machine refuses."""
         ...
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether ``ended`` would tell of one."""
+        ...
+
     def ended(self) -> Sequence[Ended]:
         """Those that ended since the last call; never blocks."""
         ...

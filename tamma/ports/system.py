@@ -17,6 +17,10 @@ class Clock(Protocol):
         """Seconds since some fixed moment; goes on while the process is stopped."""
         ...
 
+    def pause(self, duration: timedelta) -> None:
+        """Wait."""
+        ...
+
 
 class Chance(Protocol):
     """Randomness, for jitter."""

@@ -1,0 +1,63 @@
+"""The change's title and description: what a reviewer sees, and often all that he sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tamma.core.gate import GateSpec
+from tamma.core.outward import defused
+from tamma.core.task import Task
+from tamma.engine.evidence import evidence_markdown
+from tamma.engine.prompts import Snapshot, one_line
+from tamma.engine.rounds import Solution
+from tamma.ports.workspace import Base
+
+TITLE_CHARS_MAX: Final = 200
+_DETAIL_BYTES_MAX: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """How a change came to be."""
+
+    task: Task
+    solution: Solution
+    base: Base
+    agent: str
+    sandbox: str
+    gates: tuple[GateSpec, ...]
+
+
+def change_title(snapshot: Snapshot, task: Task) -> str:
+    """The issue's title on one line, and its number."""
+    return f"{defused(one_line(snapshot.title, chars_max=TITLE_CHARS_MAX))} (#{task.ref.number})"
+
+
+def render_description(story: Story) -> str:
+    """Markdown: what it is for, the evidence of each gate, how to reproduce it, and what held the agent."""
+    candidate, base = story.solution.candidate, story.base
+    files, lines = len(candidate.changes), candidate.lines
+    parts = [
+        f"Resolves {story.task.ref}.",
+        "",
+        f"{files} file{'s' * (files != 1)}, {lines} lines, after {story.solution.repairs} repairs; agent `{story.agent}`, "
+        + ("**unsandboxed** (sandbox `none`)." if story.sandbox == "none" else f"sandbox `{story.sandbox}`."),
+        "",
+        "## Evidence",
+        "",
+        f"Judged: tree `{candidate.tree}` of commit `{candidate.commit}`, on base `{base.branch}` at `{base.commit}`.",
+        "",
+        evidence_markdown(story.solution.reports),
+    ]
+    if story.solution.detail:
+        parts += ["", "## The agent's last word", "", defused(story.solution.detail[:_DETAIL_BYTES_MAX])]
+    parts += ["", "## Reproduce", "", *_reproduction(story), "", f"Task `{story.task.id}`, attempt {story.task.epoch}."]
+    return "\n".join(parts)
+
+
+def _reproduction(story: Story) -> list[str]:
+    fence = "````"
+    commands = [f"git fetch origin && git checkout {story.solution.candidate.commit}"]
+    commands += [" ".join(gate.argv) for gate in story.gates]
+    return [f"{fence}sh", *(command.replace(fence, "") for command in commands), fence]

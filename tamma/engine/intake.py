@@ -1,0 +1,88 @@
+"""From an issue to its task: the snapshot that pins its text, and the reasons for and against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tamma.core.errors import NotClaimable, RefusedByPolicy
+from tamma.core.ids import IssueRef, branch_name
+from tamma.core.issue import Issue
+from tamma.core.policy import Limits, Order, SelectionPolicy
+from tamma.core.reconcile import Candidate
+from tamma.core.selection import Reason, Why, priority_of, reasons_against
+from tamma.core.task import Task, TaskKind
+from tamma.engine.prompts import Snapshot
+from tamma.ports.forge import Forge
+from tamma.ports.store import Store, TaskDraft
+
+# A person who names an issue has asked for it: the label and the limits of the loop do not bind him.
+_WAIVED_FOR_A_PERSON = frozenset({Why.NOT_LABELLED, Why.LABEL_MISSING, Why.OTHER_ASSIGNEE, Why.NOT_ASKED_AGAIN, Why.TOO_MANY_CHANGES})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """Judges issues and makes their tasks."""
+
+    store: Store
+    forge: Forge
+    limits: Limits
+    selection: SelectionPolicy
+
+    def judge(self, issue: Issue, *, newest: Task | None, open_changes: int) -> Candidate:
+        """The candidate with every reason against it; asks the forge for changes only where nothing else speaks against."""
+        against = self._reasons(issue, newest, open_changes, with_changes=False)
+        if not against:
+            against = self._reasons(issue, newest, open_changes, with_changes=True)
+        return Candidate(issue=issue, generation=newest.generation + 1 if newest else 1, against=against)
+
+    def create(self, issue: Issue, *, generation: int, asked_by: str, priority: int = 0) -> Task:
+        """Pin the issue's text and make the task. Raises NotClaimable while another generation is live, RefusedByPolicy if
+        the text is too large to pin."""
+        if issue.size_bytes > self.limits.issue_bytes_max:
+            raise RefusedByPolicy(
+                f"the text of {issue.ref} has {issue.size_bytes} bytes",
+                why=f"limits.issue_bytes_max is {self.limits.issue_bytes_max}",
+                fix="shorten the issue, or raise the limit",
+            )
+        snapshot = self.store.blobs.put(Snapshot.of(issue).to_bytes())
+        return self.store.tasks.create(
+            TaskDraft(
+                ref=issue.ref,
+                title=issue.title,
+                digest=issue.digest,
+                snapshot=snapshot,
+                asked_by=asked_by,
+                generation=generation,
+                priority=priority,
+            )
+        )
+
+    def find_or_create(self, ref: IssueRef, *, asked_by: str) -> Task:
+        """The live task of an issue, or a new one. Raises NoSuchTask, NotClaimable (closed, or its change is open or was closed
+        by a human), RefusedByPolicy (author, size)."""
+        issue = self.forge.issue(ref)
+        newest = self.store.tasks.newest([ref], TaskKind.RESOLVE).get(ref)
+        if newest is not None and not newest.is_terminal:
+            return newest
+        against = self._reasons(issue, newest, 0, with_changes=True)
+        refuse_person(issue, against)
+        return self.create(issue, generation=newest.generation + 1 if newest else 1, asked_by=asked_by, priority=self.priority(issue))
+
+    def priority(self, issue: Issue) -> int:
+        """Of the task the issue would get."""
+        return priority_of(issue, self.selection) if self.selection.order is Order.PRIORITY else 0
+
+    def _reasons(self, issue: Issue, newest: Task | None, open_changes: int, *, with_changes: bool) -> tuple[Reason, ...]:
+        changes = self.forge.changes(issue.ref.repository, head=branch_name(issue.ref)) if with_changes else ()
+        return reasons_against(
+            issue, task=newest, changes=changes, open_changes=open_changes, policy=self.selection, limits=self.limits, user=self.forge.user
+        )  # fmt: skip
+
+
+def refuse_person(issue: Issue, against: tuple[Reason, ...]) -> None:
+    """Raise for the first reason that binds even a person who names the issue."""
+    for reason in against:
+        if reason.why in _WAIVED_FOR_A_PERSON:
+            continue
+        error = RefusedByPolicy if reason.why in {Why.AUTHOR_NOT_ALLOWED, Why.TOO_LARGE} else NotClaimable
+        raise error(f"{issue.ref} is not taken", why=reason.text, fix=reason.fix)

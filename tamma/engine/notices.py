@@ -1,0 +1,139 @@
+"""Tells an issue, once, what became of its task: a comment, the labels, and the mark that it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tamma.core.change import notice_marker
+from tamma.core.effect import EffectKind, effect_key
+from tamma.core.event import ChangeDelivered, Event, GateJudged, WorkSalvaged, task_stream
+from tamma.core.ids import WorkerId
+from tamma.core.outward import defused
+from tamma.core.policy import LeasePolicy
+from tamma.core.redact import bounded
+from tamma.core.task import Notice, Task, TaskState
+from tamma.engine.effects import perform_unleased
+from tamma.ports.forge import Forge
+from tamma.ports.store import Store
+from tamma.ports.system import FailPoints
+
+_REASON_BYTES_MAX = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Herald:
+    """Who tells, with what, and which label asks for work."""
+
+    store: Store
+    forge: Forge
+    fail_points: FailPoints
+    by: WorkerId
+    leases: LeasePolicy
+    trigger: str
+
+    def tell(self, task: Task) -> bool:
+        """Tell the issue about ``task.notice``; True once it has been told, by us or by somebody else.
+
+        May be repeated at any point: each step finds what was done before.
+        """
+        if task.notice is None:
+            return True
+        return self._comment(task, task.notice) and self._label(task, task.notice) and self._settle(task, task.notice)
+
+    def _comment(self, task: Task, notice: Notice) -> bool:
+        marker = notice_marker(task.id, notice=notice, epoch=task.epoch)
+        body = f"{render_notice(task, notice, self.store.events.stream(task_stream(task.id)))}\n\n{marker}\n"
+
+        def act() -> dict[str, str]:
+            return {"comment": self.forge.comment(task.ref, marker=marker, body=body).id}
+
+        return perform_unleased(
+            self.store.effects, self.fail_points, task.id, step="comment",
+            key=effect_key(task.id, EffectKind.COMMENT, f"{notice}-{task.epoch}"), kind=EffectKind.COMMENT,
+            intent={"marker": marker}, by=self.by, leases=self.leases, act=act,
+        )  # fmt: skip
+
+    def _label(self, task: Task, notice: Notice) -> bool:
+        add, remove = labels_for(notice, trigger=self.trigger)
+
+        def act() -> dict[str, str]:
+            self.forge.change_labels(task.ref, add=add, remove=remove)
+            return {"added": ",".join(add), "removed": ",".join(remove)}
+
+        return perform_unleased(
+            self.store.effects, self.fail_points, task.id, step="labels",
+            key=effect_key(task.id, EffectKind.LABELS, f"{notice}-{task.epoch}"), kind=EffectKind.LABELS,
+            intent={"add": ",".join(add), "remove": ",".join(remove)}, by=self.by, leases=self.leases, act=act,
+        )  # fmt: skip
+
+    def _settle(self, task: Task, notice: Notice) -> bool:
+        self.store.tasks.settle_notice(task.id, notice, by=self.by)
+        return True
+
+
+def labels_for(notice: Notice, *, trigger: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(to add, to remove). The trigger comes off at every end, so that putting it on again is a human's act."""
+    ours = {n: f"{trigger}:{word}" for n, word in _LABEL_WORDS.items()}
+    keep = ours.get(notice)
+    stale = tuple(sorted(set(ours.values()) - {keep}))
+    return ((keep,) if keep else (), stale if notice is Notice.ASKED else (trigger, *stale))
+
+
+_LABEL_WORDS = {
+    Notice.DELIVERED: "delivered",
+    Notice.UNCHANGED: "nothing-to-do",
+    Notice.ESCALATED: "needs-human",
+    Notice.ASKED: "waits-for-human",
+}
+
+
+def render_notice(task: Task, notice: Notice, events: Sequence[Event]) -> str:
+    """The comment's text, from the task's own events; text from outside is neutralised."""
+    reason = defused(bounded(task.reason, bytes_max=_REASON_BYTES_MAX))
+    match notice:
+        case Notice.DELIVERED:
+            return f"Tamma delivered a change for this issue: {_where(events)}."
+        case Notice.UNCHANGED:
+            return f"Tamma found that nothing needs changing: {reason}"
+        case Notice.CANCELLED:
+            return f"Tamma's task for this issue was cancelled: {reason}"
+        case Notice.ASKED | Notice.ESCALATED:
+            return "\n".join(_handing_over(task, notice, reason, events))
+
+
+def _where(events: Sequence[Event]) -> str:
+    found = [e.fact for e in events if isinstance(e.fact, ChangeDelivered)]
+    return f"change {found[-1].change} from branch `{found[-1].branch}` ({found[-1].url})" if found else "see its change"
+
+
+def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Event]) -> list[str]:
+    blocked = task.state is TaskState.BLOCKED
+    opening = "Tamma waits for a human" if notice is Notice.ASKED or blocked else "Tamma could not resolve this issue and hands it back"
+    lines = [f"{opening} ({task.outcome or task.state}).", "", reason, ""]
+    last = [e.fact for e in events if isinstance(e.fact, GateJudged) and e.fact.epoch == task.epoch]
+    lines += [f"- gate `{g.gate}`: **{g.verdict}** — {defused(g.summary)}" for g in last if g.round == last[-1].round]
+    salvaged = [e.fact for e in events if isinstance(e.fact, WorkSalvaged)]
+    if salvaged:
+        lines.append(f"- the undelivered work is kept: `tamma task patch {task.id}`")
+    counters = task.counters
+    lines.append(f"- attempts {counters.attempts}, crashes {counters.crashes}, interruptions {counters.interruptions}, infrastructure {counters.infra}")
+    lines += ["", f"What next: {next_step(task)}"]
+    return lines
+
+
+def next_step(task: Task) -> str:
+    """What a human can do about a task as it stands; the same words in `explain` and on the issue."""
+    match task.state:
+        case TaskState.BLOCKED:
+            return f"answer, then `tamma task approve {task.id}` lets it go on; `tamma task cancel {task.id}` ends it"
+        case TaskState.FAILED | TaskState.CANCELLED:
+            return "mend the cause or the issue's text, then put the label on again, or `tamma task retry " + task.id + "`"
+        case TaskState.SUCCEEDED:
+            return "review the change" if task.change else "close the issue"
+        case TaskState.QUEUED:
+            return "it starts as soon as a slot is free"
+        case TaskState.RETRYABLE:
+            return "it is tried again by itself when its time has come"
+        case TaskState.RUNNING:
+            return "wait, or follow it with `tamma events --follow`"

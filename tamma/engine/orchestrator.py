@@ -1,0 +1,247 @@
+"""The loop: observe → reconcile → perform each → wait. Several on one database are safe: every action is guarded there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum, unique
+from typing import Final
+
+from tamma.core.attempt import Outcome, judge
+from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
+from tamma.core.ids import TaskId
+from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
+from tamma.core.task import Task, TaskState
+from tamma.engine.intake import Intake
+from tamma.engine.notices import Herald
+from tamma.engine.observer import Observer, Sighting
+from tamma.engine.plan import Identity, Interruption, Policies
+from tamma.ports.dispatch import Dispatcher, Ended
+from tamma.ports.store import Store, WorkerRole, WorkerState
+from tamma.ports.system import Chance, Clock
+
+POLL: Final = timedelta(milliseconds=500)
+# A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
+# so that a worker that cannot start does not spin.
+EARLY_ENDS_MAX: Final = 3
+
+
+@unique
+class Mode(StrEnum):
+    """How long the loop goes on."""
+
+    FOREVER = "forever"
+    ONCE = "once"
+    UNTIL_IDLE = "until-idle"
+
+
+@dataclass(slots=True, kw_only=True)
+class Orchestrator:
+    """One process's loop. ``report`` is told what went wrong with one action or one repository: never fatal."""
+
+    identity: Identity
+    store: Store
+    observer: Observer
+    intake: Intake
+    herald: Herald
+    dispatcher: Dispatcher
+    policies: Policies
+    clock: Clock
+    chance: Chance
+    interruption: Interruption
+    tick_interval: timedelta = timedelta(seconds=5)
+    drain_limit: timedelta = timedelta(seconds=20)
+    report: Callable[[str], None] = print
+    after_tick: Callable[[Sighting, tuple[Action, ...]], None] = lambda _sighting, _actions: None
+    _early_ends: Counter[TaskId] = field(default_factory=Counter)
+    _signals: int = 0
+    _reported: set[str] = field(default_factory=set)
+
+    def signal(self, exit_code: ExitCode) -> None:
+        """From a signal handler: the first drains, the second aborts, the third kills."""
+        self._signals += 1
+        self.interruption.set(exit_code)
+
+    def run(self, mode: Mode) -> ExitCode:
+        """Until the mode is fulfilled, or drained (both 0), or aborted (130 or 143). Raises TransientError if the database is
+        away at the start; later it is waited for."""
+        me = self.identity
+        self.store.workers.register(
+            me.id, host=me.host, pid=me.pid, role=WorkerRole.ORCHESTRATOR, release=me.release, capabilities=me.capabilities
+        )
+        try:
+            self._loop(mode)
+            return self._drain() if self._signals else ExitCode.DELIVERED
+        finally:
+            with suppress(TammaError):
+                self.store.workers.change_state(me.id, WorkerState.GONE, reason="ended")
+
+    def _loop(self, mode: Mode) -> None:
+        while not self._signals:
+            busy = self._tick_safely()
+            if mode is Mode.ONCE:
+                self._wait_for_own_workers()
+                return
+            if mode is Mode.UNTIL_IDLE and not busy and self._is_idle():
+                return
+            self._wait()
+
+    def _tick_safely(self) -> bool:
+        """One tick; True if it did anything, or could not look."""
+        try:
+            return bool(self.tick())
+        except TransientError as error:
+            self._tell_once(f"the tick was given up: {error}")
+            return True
+
+    def tick(self) -> tuple[Action, ...]:
+        """Observe, decide, perform; the actions that were decided."""
+        self.store.workers.beat(self.identity.id)
+        self._bury()
+        sighting = self.observer.observe(slots=self.dispatcher.slots)
+        actions = self.decide(sighting)
+        for action in actions:
+            self._perform_safely(action)
+        self._mention(sighting)
+        self.after_tick(sighting, actions)
+        return actions
+
+    def decide(self, sighting: Sighting) -> tuple[Action, ...]:
+        """Pure: what this sighting calls for."""
+        return decide(sighting, self.policies, chance=self.chance.fraction())
+
+    # Performing
+
+    def _perform_safely(self, action: Action) -> None:
+        """One failing issue never aborts the tick."""
+        try:
+            self._perform(action)
+        except NotClaimable:
+            pass  # another orchestrator, worker or human was first: that is what the guard is for
+        except TammaError as error:
+            self._tell_once(f"{type(action).__name__.lower()} failed: {error}")
+
+    def _perform(self, action: Action) -> None:
+        tasks, claims, me = self.store.tasks, self.store.claims, self.identity.id
+        match action:
+            case Reap(task=task, decision=decision):
+                claims.reap(task.id, epoch=task.epoch, decision=decision, by=me, reason="the lease ran out without a word")
+            case Unreserve(task_id=task_id):
+                tasks.unreserve(task_id)
+            case MarkOffline(worker=worker):
+                leases = self.policies.leases
+                self.store.workers.expire(worker, beat=leases.beat, missed_beats_max=leases.missed_beats_max)
+            case CallOff(task=task, reason=reason):
+                tasks.cancel(task.id, by=me, reason=reason)
+            case Tell(task=task):
+                self.herald.tell(task)
+            case Create(issue=issue, generation=generation, priority=priority):
+                self.intake.create(issue, generation=generation, asked_by="label", priority=priority)
+            case Dispatch(task_id=task_id):
+                self._dispatch(task_id)
+
+    def _dispatch(self, task_id: TaskId) -> None:
+        limits = self.policies.limits
+        reserved = self.store.tasks.reserve(
+            task_id,
+            by=self.identity.id,
+            duration=self.policies.leases.reservation,
+            running_max=limits.running,
+            running_per_repository_max=limits.running_per_repository,
+        )
+        if not reserved:
+            return
+        try:
+            self.dispatcher.start(task_id)
+        except TammaError:
+            self.store.tasks.unreserve(task_id, by=self.identity.id)
+            raise
+
+    def _bury(self) -> None:
+        """Children that ended: one that died holding a task is reaped without waiting for its lease."""
+        for ended in self.dispatcher.ended():
+            with suppress(TammaError):  # the lease or the reservation runs out by itself
+                self._bury_one(ended)
+
+    def _bury_one(self, ended: Ended) -> None:
+        task = self.store.tasks.get(ended.task_id)
+        process = f"{self.identity.host}:{ended.pid}:"
+        if task.state is TaskState.RUNNING and task.worker is not None and task.worker.startswith(process):
+            self._reap_dead(task, ended)
+        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE}:
+            self._early_ends[task.id] += 1
+            if self._early_ends[task.id] <= EARLY_ENDS_MAX:
+                self.store.tasks.unreserve(task.id, by=self.identity.id)
+        else:
+            del self._early_ends[task.id]
+
+    def _reap_dead(self, task: Task, ended: Ended) -> None:
+        decision = judge(Outcome.CRASHED, task.counters, self.policies.retry, chance=self.chance.fraction())
+        reason = f"its worker (pid {ended.pid}) ended with {ended.exit_code} and no word"
+        self.store.claims.reap(
+            task.id, epoch=task.epoch, decision=decision, by=self.identity.id, reason=reason, dead=task.worker
+        )
+
+    # Waiting and ending
+
+    def _wait(self) -> None:
+        """Until news, a child's end, a signal, or the next tick's time; polling always, notification as a hint."""
+        until = self.clock.monotonic() + self.tick_interval.total_seconds()
+        while not self._signals and (left := until - self.clock.monotonic()) > 0:
+            try:
+                if self.store.wait_for_news(min(POLL, timedelta(seconds=left))) or self.dispatcher.has_ended:
+                    return
+            except TransientError as error:
+                self._tell_once(f"waiting for the database: {error}")
+                self.clock.pause(min(POLL, timedelta(seconds=left)))
+
+    def _is_idle(self) -> bool:
+        counts = self.store.tasks.counts()
+        moving = counts[TaskState.QUEUED] + counts[TaskState.RUNNING] + counts[TaskState.RETRYABLE]
+        return moving == 0 and not self.dispatcher.running()
+
+    def _wait_for_own_workers(self) -> None:
+        while self.dispatcher.running() and not self._signals:
+            self.dispatcher.wait(POLL)
+            self.store.workers.beat(self.identity.id)
+        self._bury()
+
+    def _drain(self) -> ExitCode:
+        """First signal: start nothing, let workers finish for a while, then ask them to stop. Second: ask at once. Third: kill."""
+        with suppress(TammaError):
+            self.store.workers.change_state(self.identity.id, WorkerState.DRAINING, reason="signal")
+        until = self.clock.monotonic() + self.drain_limit.total_seconds()
+        asked = False
+        while self.dispatcher.running():
+            if self._signals >= 3:
+                self.dispatcher.kill()
+            elif not asked and (self._signals >= 2 or self.clock.monotonic() >= until):
+                asked = True
+                self.dispatcher.drain()
+            self.dispatcher.wait(POLL)
+            with suppress(TammaError):
+                self.store.workers.beat(self.identity.id)
+        self._bury()
+        return self.interruption.exit_code if asked or self._signals >= 2 else ExitCode.DELIVERED
+
+    def _mention(self, sighting: Sighting) -> None:
+        for bad in sighting.malformed:
+            self._tell_once(f"issue {bad.ref} is skipped: {bad.why}")
+        for repository, why in sighting.away:
+            self._tell_once(f"repository {repository} is skipped for now: {why}")
+
+    def _tell_once(self, line: str) -> None:
+        """The same trouble is told once, not each tick."""
+        if line not in self._reported:
+            self._reported.add(line)
+            self.report(line)
+
+
+def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:
+    """The actions of one tick over a sighting; also what a dry run prints."""
+    return reconcile(
+        sighting.view, limits=policies.limits, selection=policies.selection, retry=policies.retry, chance=chance
+    )

@@ -1,0 +1,206 @@
+"""One attempt: prepare → baseline → implement → audit → gates (↔ repair) → publish.
+
+Every phase either goes on or ends the attempt with a ``Verdict``; what cannot be judged here is raised to ``engine.worker``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from tamma.core.attempt import Outcome, Phase, Verdict
+from tamma.core.change import Change, ChangeState
+from tamma.core.errors import LeaseLost, PermanentError, TammaError, TaskCancelled
+from tamma.core.event import EnvironmentPrepared, WorkSalvaged
+from tamma.core.ids import Oid
+from tamma.core.selection import reason_to_stop
+from tamma.engine.attempt import Attempt
+from tamma.engine.delivery import Courier, Delivery, marked_head
+from tamma.engine.description import Story, change_title, render_description
+from tamma.engine.prompts import Snapshot
+from tamma.engine.rounds import Rounds, Solution
+from tamma.ports.environment import Environment
+from tamma.ports.workspace import Base, Workspace
+
+
+class Pipeline:
+    """One claimed task on its way. Used once."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.deps = attempt.deps
+        self.plan = attempt.plan
+        self.task = attempt.task
+        self.courier = Courier(
+            store=attempt.deps.store,
+            forge=attempt.deps.forge,
+            fail_points=attempt.deps.fail_points,
+            task=attempt.task,
+            lease=attempt.lease,
+            guard=attempt.prove_lease,
+        )
+
+    def run(self) -> Verdict:
+        """The whole attempt, up to but without its settlement.
+
+        Raises Interrupted, LeaseLost, TaskCancelled, and any TammaError a phase ended with.
+        """
+        deps = self.deps
+        deps.sandbox.sweep(f"{self.task.id}:")
+        self.attempt.enter(Phase.PREPARE)
+        changes = deps.forge.changes(self.task.ref.repository, head=self.attempt.branch)
+        known = self._known_change(changes)
+        if known is not None:
+            return self._adopt(known)
+        snapshot = self._snapshot()
+        base = deps.workspaces.fetch_base(self.plan.remote)
+        with deps.workspaces.open(self.plan.remote, base, task_id=self.task.id, epoch=self.attempt.lease.epoch) as workspace:
+            head = workspace.branch_head(self.attempt.branch)
+            begun = self.courier.find_pushed(head)
+            if begun is not None:
+                return self._publish(workspace, begun, expected=head)
+            expected = self.courier.expected_head(head, changes)
+            with self._salvaging(workspace), self._environment(workspace, base) as environment:
+                return self._resolve(workspace, snapshot, environment, expected=expected)
+
+    # Prepare
+
+    def _snapshot(self) -> Snapshot:
+        raw = self.deps.store.blobs.get(self.task.snapshot)
+        if raw is None:
+            raise PermanentError(
+                f"the pinned text of {self.task.ref} is gone",
+                why=f"blob {self.task.snapshot} is not in the store",
+                fix=f"`tamma task retry {self.task.id}` pins it anew",
+            )
+        return Snapshot.from_bytes(raw)
+
+    def _known_change(self, changes: Sequence[Change]) -> Change | None:
+        """A change of our own that an earlier attempt at this very task opened, whatever became of it since."""
+        ours = [c for c in changes if c.author == self.deps.forge.user]
+        return next((c for c in ours if marked_head(c, self.task.id) is not None), None)
+
+    def _adopt(self, change: Change) -> Verdict:
+        """An earlier attempt got as far as the change: record what is there, and do nothing twice."""
+        if change.state is ChangeState.CLOSED:
+            return Verdict(outcome=Outcome.CANCELLED, reason=f"change {change.id} was closed unmerged: do not redo")
+        commit = marked_head(change, self.task.id)
+        assert commit is not None
+        self.attempt.enter(Phase.PUBLISH)
+        self.courier.record_found(commit, {"change": change.id, "url": change.url, "found": "yes"})
+        self.attempt.record(self.courier.delivered(commit, change=change.id, url=change.url))
+        return Verdict(outcome=Outcome.DELIVERED, reason=f"change {change.id} ({change.url}), opened by an earlier attempt")
+
+    @contextmanager
+    def _environment(self, workspace: Workspace, base: Base) -> Iterator[Environment | None]:
+        plan, deps = self.plan, self.deps
+        with deps.environments.prepare(
+            plan.environment,
+            read_input=lambda path: deps.workspaces.read_file(plan.remote, base.commit, path),
+            checkout=lambda: workspace.checkout(base.tree, name="setup"),
+            tag=self.attempt.tag,
+            should_stop=self.attempt.should_stop,
+        ) as environment:
+            self.attempt.check()
+            if environment is not None:
+                ms = int(environment.duration.total_seconds() * 1000)
+                self.attempt.record(
+                    EnvironmentPrepared(
+                        epoch=self.attempt.lease.epoch, key=environment.key, is_cached=environment.is_cached, duration_ms=ms
+                    )
+                )
+            yield environment
+
+    # Resolve and publish
+
+    def _resolve(
+        self, workspace: Workspace, snapshot: Snapshot, environment: Environment | None, *, expected: Oid | None
+    ) -> Verdict:
+        solution = Rounds(self.attempt, workspace=workspace, snapshot=snapshot, environment=environment).run()
+        if isinstance(solution, Verdict):
+            return solution
+        stop = self._word_from_the_issue(snapshot, solution)
+        if stop is not None:
+            self._keep(solution)
+            return stop
+        if self.plan.change.approve_before_publish and self.task.approved != solution.candidate.commit:
+            self._keep(solution)
+            reason = f"commit {solution.candidate.commit} passed its gates and waits for approval"
+            return Verdict(outcome=Outcome.BLOCKED, reason=reason)
+        self.attempt.enter(Phase.PUBLISH)
+        return self._publish(workspace, self._delivery(workspace, snapshot, solution), expected=expected)
+
+    def _word_from_the_issue(self, snapshot: Snapshot, solution: Solution) -> Verdict | None:
+        """The last look before anything shows outside: never a surprise change."""
+        issue = self.deps.forge.issue(self.task.ref)
+        reason = reason_to_stop(issue, self.task, self.deps.policies.selection)
+        if reason:
+            return Verdict(outcome=Outcome.CANCELLED, reason=reason)
+        if issue.digest != snapshot.digest and self.task.approved != solution.candidate.commit:
+            return Verdict(
+                outcome=Outcome.BLOCKED,
+                reason="the issue was edited after its task was created, so this change answers the older text; "
+                f"`tamma task retry {self.task.id}` resolves the new one, approving publishes this one",
+            )
+        return None
+
+    def _keep(self, solution: Solution) -> None:
+        """Hold the commit until a human decided about it."""
+        self.deps.workspaces.keep(self.plan.remote, solution.candidate.commit, name=self.task.id)
+
+    def _delivery(self, workspace: Workspace, snapshot: Snapshot, solution: Solution) -> Delivery:
+        story = Story(
+            task=self.task,
+            solution=solution,
+            base=workspace.base,
+            agent=self.plan.agent.name,
+            sandbox=self.deps.sandbox.name,
+            gates=self.plan.gates,
+        )
+        text = self.deps.redactor(render_description(story))
+        return Delivery(
+            commit=solution.candidate.commit,
+            branch=self.attempt.branch,
+            base=workspace.base.branch,
+            title=self.deps.redactor(change_title(snapshot, self.task)),
+            description=self.deps.store.blobs.put(text.encode()),
+            is_draft=self.plan.change.is_draft,
+        )
+
+    def _publish(self, workspace: Workspace, delivery: Delivery, *, expected: Oid | None) -> Verdict:
+        if workspace.branch_head(self.attempt.branch) == delivery.commit:
+            self.courier.record_found(delivery.commit, {"commit": delivery.commit, "found": "yes"}, only_push=True)
+        self.courier.push(workspace, delivery, expected=expected)
+        fact = self.courier.open_change(delivery)
+        self.attempt.record(fact)
+        return Verdict(outcome=Outcome.DELIVERED, reason=f"change {fact.change} ({fact.url})")
+
+    # Salvage
+
+    @contextmanager
+    def _salvaging(self, workspace: Workspace) -> Iterator[None]:
+        """Work that is not delivered is kept as a patch, however the attempt ends."""
+        try:
+            yield
+        finally:
+            if self._is_undelivered():
+                with suppress(TammaError):
+                    self._salvage(workspace)
+
+    def _is_undelivered(self) -> bool:
+        try:
+            return self.deps.store.tasks.get(self.task.id).change is None
+        except TammaError:
+            return True
+
+    def _salvage(self, workspace: Workspace) -> None:
+        candidate = workspace.capture(message="salvaged by Tamma")
+        if not candidate.patch:
+            return
+        patch = self.deps.store.blobs.put(candidate.patch)
+        with suppress(LeaseLost, TaskCancelled):  # the patch is kept all the same; only its event is not ours to write
+            self.attempt.record(
+                WorkSalvaged(
+                    epoch=self.attempt.lease.epoch, base=workspace.base.commit, patch=patch, files=len(candidate.changes)
+                )
+            )

@@ -1,0 +1,151 @@
+"""Executes exactly one task: claim, hold the lease, run the pipeline, settle once, tell the issue.
+
+Every way an attempt can end becomes one ``Outcome`` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from tamma.core.attempt import Outcome, Phase, Verdict, judge
+from tamma.core.errors import (
+    ConfigError,
+    ExitCode,
+    LeaseLost,
+    PermanentError,
+    RefusedByPolicy,
+    TammaError,
+    TaskCancelled,
+    TransientError,
+)
+from tamma.core.ids import TaskId
+from tamma.core.redact import bounded, clean
+from tamma.core.task import Task
+from tamma.engine.attempt import Attempt, Interrupted
+from tamma.engine.heartbeat import Heartbeat
+from tamma.engine.notices import Herald
+from tamma.engine.pipeline import Pipeline
+from tamma.engine.plan import WorkerDeps
+from tamma.ports.environment import SetupFailed
+from tamma.ports.store import Claim, WorkerRole, WorkerState
+
+REASON_BYTES_MAX = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkResult:
+    """What ``tamma work`` says and exits with. ``bug`` is a traceback for the log, empty unless Tamma itself is at fault."""
+
+    exit_code: ExitCode
+    reason: str
+    task: Task | None = None
+    fix: str = ""
+    bug: str = ""
+
+
+def work(task_id: TaskId, deps: WorkerDeps) -> WorkResult:
+    """One attempt at one task, from claim to report.
+
+    Raises NoSuchTask, NotClaimable or TransientError if the task could not be claimed; everything later is a result.
+    """
+    with _registered(deps):
+        claim = deps.store.claims.claim(task_id, worker=deps.identity.id, duration=deps.policies.leases.duration)
+        deps.fail_points.reach("claim.after_record")
+        result = _hold(claim, deps)
+        if result.task is not None and result.task.notice is not None:
+            with suppress(TammaError):  # the orchestrator's next tick tells it
+                _herald(deps).tell(result.task)
+        return result
+
+
+@contextmanager
+def _registered(deps: WorkerDeps) -> Iterator[None]:
+    me = deps.identity
+    deps.store.workers.register(
+        me.id, host=me.host, pid=me.pid, role=WorkerRole.WORKER, release=me.release, capabilities=me.capabilities
+    )
+    try:
+        yield
+    finally:
+        with suppress(TransientError):  # a dead registration is found by its missing beats
+            deps.store.workers.change_state(me.id, WorkerState.GONE, reason="finished")
+
+
+def _herald(deps: WorkerDeps) -> Herald:
+    return Herald(
+        store=deps.store,
+        forge=deps.forge,
+        fail_points=deps.fail_points,
+        by=deps.identity.id,
+        leases=deps.policies.leases,
+        trigger=deps.policies.selection.trigger,
+    )
+
+
+def _hold(claim: Claim, deps: WorkerDeps) -> WorkResult:
+    """Run the pipeline under the lease, and settle what came of it."""
+    with Heartbeat(open_store=deps.open_store, lease=claim.lease, policy=deps.policies.leases, clock=deps.clock) as beat:
+        verdict, failure = _attempt(claim, deps, beat)
+        if isinstance(failure, LeaseLost | TaskCancelled):
+            return WorkResult(exit_code=failure.exit_code, reason=str(failure), fix=failure.fix)
+        try:
+            beat.check()
+            result = _settle(claim, verdict, deps)
+        except (LeaseLost, TaskCancelled) as error:
+            return WorkResult(exit_code=error.exit_code, reason=str(error), fix=error.fix)
+        except TransientError as error:
+            return WorkResult(exit_code=error.exit_code, reason=f"{verdict.reason}; could not settle: {error}", fix=error.fix)
+    return _explain(result, failure)
+
+
+def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, BaseException | None]:
+    """The verdict, and the exception behind it if there was one."""
+    try:
+        return Pipeline(Attempt(deps, claim=claim, heartbeat=beat)).run(), None
+    except Interrupted as error:
+        return Verdict(outcome=Outcome.INTERRUPTED, reason="interrupted by a signal", signal_exit=error.exit_code), error
+    except (LeaseLost, TaskCancelled) as error:
+        return Verdict(outcome=Outcome.LEASE_LOST, reason=str(error)), error
+    except (TransientError, ConfigError) as error:
+        return Verdict(outcome=Outcome.UNAVAILABLE, reason=_told(error)), error
+    except RefusedByPolicy as error:
+        return Verdict(outcome=Outcome.REFUSED, reason=_told(error)), error
+    except (SetupFailed, PermanentError) as error:
+        return Verdict(outcome=Outcome.BLOCKED, reason=_told(error)), error
+    except Exception as error:  # noqa: BLE001 — the last line of defence: a bug must end as a settled attempt, not a hang
+        return Verdict(outcome=Outcome.CRASHED, reason=f"a bug in Tamma: {type(error).__name__}: {error}"), error
+
+
+def _told(error: TammaError) -> str:
+    return f"{error}. Next: {error.fix}" if error.fix else str(error)
+
+
+def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps) -> WorkResult:
+    """The one write that ends the attempt."""
+    deps.store.claims.enter(claim.lease, Phase.REPORT)
+    decision = judge(
+        verdict.outcome,
+        claim.task.counters,
+        deps.policies.retry,
+        chance=deps.chance.fraction(),
+        signal_exit=verdict.signal_exit,
+    )
+    deps.fail_points.reach("settle.before_effect")
+    reason = bounded(clean(deps.redactor(verdict.reason)), bytes_max=REASON_BYTES_MAX)
+    task = deps.store.claims.settle(claim.lease, decision, reason=reason)
+    deps.fail_points.reach("settle.after_effect")
+    return WorkResult(exit_code=decision.exit_code, reason=reason, task=task)
+
+
+def _explain(result: WorkResult, failure: BaseException | None) -> WorkResult:
+    """Add what the exception knows: whose fault, and what to do."""
+    if failure is None or isinstance(failure, Interrupted):
+        return result
+    if isinstance(failure, ConfigError):
+        return replace(result, exit_code=ExitCode.USAGE, fix=failure.fix)
+    if isinstance(failure, TammaError):
+        return replace(result, fix=failure.fix)
+    return replace(result, bug="".join(traceback.format_exception(failure)))
