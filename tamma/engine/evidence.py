@@ -44,7 +44,7 @@ def evidence_markdown(reports: Sequence[GateReport], *, bytes_max: int = _DESCRI
     return bounded(text, bytes_max=bytes_max)
 
 
-def feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK_BYTES_MAX) -> str:
+def repair_feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK_BYTES_MAX) -> str:
     """What an agent needs to mend the change: for each gate that stands in the way its command, failing ids and output.
 
     Empty when none does. Each gate gets its share, so that a loud one does not drown the others.
