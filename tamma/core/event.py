@@ -247,6 +247,15 @@ class WorkSalvaged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAsked:
+    """A commit that passed its gates is kept until a human approves it; that very commit is what may be published."""
+
+    TYPE: ClassVar[str] = "ATTEMPT.APPROVAL.ASKED"
+    epoch: int
+    commit: Oid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeDelivered:
     """The branch and the change are on the forge."""
 
@@ -284,11 +293,12 @@ class WorkerStateChanged:
 Fact: TypeAlias = (
     TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | TaskSettled | TaskReaped | TaskCancelled | TaskUnblocked
     | NoticeSent | EffectIntended | EffectRecorded | EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished
-    | TreeAudited | GateJudged | WorkSalvaged | ChangeDelivered | WorkerRegistered | WorkerStateChanged
+    | TreeAudited | GateJudged | WorkSalvaged | ApprovalAsked | ChangeDelivered | WorkerRegistered | WorkerStateChanged
 )  # fmt: skip
 AttemptFact: TypeAlias = (
-    EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished | TreeAudited | GateJudged | WorkSalvaged | ChangeDelivered
-)
+    EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished | TreeAudited | GateJudged | WorkSalvaged | ApprovalAsked
+    | ChangeDelivered
+)  # fmt: skip
 
 FACTS: Final[Mapping[str, type[Fact]]] = {fact.TYPE: fact for fact in typing.get_args(Fact)}
 

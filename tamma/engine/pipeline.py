@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.change import Change, ChangeState
 from tamma.core.errors import LeaseLost, PermanentError, TammaError, TaskCancelled
-from tamma.core.event import EnvironmentPrepared, WorkSalvaged
+from tamma.core.event import ApprovalAsked, EnvironmentPrepared, WorkSalvaged
 from tamma.core.ids import Oid
 from tamma.core.selection import reason_to_stop
 from tamma.engine.attempt import Attempt
@@ -121,7 +121,8 @@ class Pipeline:
             return solution
         stop = self._word_from_the_issue(snapshot, solution)
         if stop is not None:
-            self._keep(solution)
+            if stop.outcome is Outcome.BLOCKED:
+                self._keep(solution)
             return stop
         if self.plan.change.approve_before_publish and self.task.approved != solution.candidate.commit:
             self._keep(solution)
@@ -146,7 +147,9 @@ class Pipeline:
 
     def _keep(self, solution: Solution) -> None:
         """Hold the commit until a human decided about it."""
-        self.deps.workspaces.keep(self.plan.remote, solution.candidate.commit, name=self.task.id)
+        commit = solution.candidate.commit
+        self.deps.workspaces.keep(self.plan.remote, commit, name=self.task.id)
+        self.attempt.record(ApprovalAsked(epoch=self.attempt.lease.epoch, commit=commit))
 
     def _delivery(self, workspace: Workspace, snapshot: Snapshot, solution: Solution) -> Delivery:
         story = Story(

@@ -1,0 +1,84 @@
+"""What a human decides about a task: add, retry, cancel, approve; and where its undelivered work is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tamma.core.errors import NoSuchTask, NotClaimable
+from tamma.core.event import ApprovalAsked, TreeAudited, WorkSalvaged, task_stream
+from tamma.core.ids import IssueRef, Oid, TaskId
+from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.engine.intake import Intake
+from tamma.ports.forge import Forge
+from tamma.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """A person's commands; ``by`` names him in the log."""
+
+    store: Store
+    forge: Forge
+    intake: Intake
+    by: str
+
+    def add(self, ref: IssueRef) -> Task:
+        """The issue's live task, or a new one, whatever its labels. Raises NoSuchTask, NotClaimable, RefusedByPolicy."""
+        return self.intake.find_or_create(ref, asked_by=self.by)
+
+    def retry(self, task_id: TaskId) -> Task:
+        """A task of the next generation with the issue's text of today. A blocked or waiting task is cancelled for it.
+
+        Raises NotClaimable while it runs, or if a later generation exists.
+        """
+        task = self.store.tasks.get(task_id)
+        newest = self.store.tasks.newest([task.ref], TaskKind.RESOLVE)[task.ref]
+        if newest.id != task.id:
+            raise NotClaimable(
+                f"task {task.id} is not the issue's newest",
+                why=f"task {newest.id} is, and {newest.state}",
+                fix=f"`tamma task retry {newest.id}`",
+            )
+        if task.state is TaskState.RUNNING:
+            raise NotClaimable(
+                f"task {task.id} is running", why=f"worker {task.worker} holds it", fix="cancel it first, or wait"
+            )
+        issue = self.forge.issue(task.ref)
+        if not task.is_terminal:
+            self.store.tasks.cancel(task.id, by=self.by, reason="retried from the start")
+        return self.intake.create(
+            issue, generation=task.generation + 1, asked_by=self.by, priority=self.intake.priority(issue)
+        )
+
+    def cancel(self, task_id: TaskId, *, reason: str) -> Task:
+        """End a live task; the issue is told and loses its label. Raises NotClaimable if it has ended already."""
+        task = self.store.tasks.get(task_id)
+        if task.is_terminal:
+            raise NotClaimable(f"task {task.id} has already {task.state}", fix="nothing is left to cancel")
+        return self.store.tasks.cancel(task_id, by=self.by, reason=reason, notice=Notice.CANCELLED)
+
+    def approve(self, task_id: TaskId) -> Task:
+        """Let a blocked task go on; if its last attempt left a judged commit, that very commit is what may be published.
+
+        Raises NotClaimable unless it is blocked.
+        """
+        task = self.store.tasks.get(task_id)
+        if task.state is not TaskState.BLOCKED:
+            raise NotClaimable(
+                f"task {task.id} waits for nobody", why=f"it is {task.state}", fix="only a blocked task is approved"
+            )
+        return self.store.tasks.unblock(task_id, by=self.by, approved=self._judged_commit(task))
+
+    def _judged_commit(self, task: Task) -> Oid | None:
+        events = self.store.events.stream(task_stream(task.id))
+        asked = [e.fact.commit for e in events if isinstance(e.fact, ApprovalAsked) and e.fact.epoch == task.epoch]
+        return asked[-1] if asked else None
+
+    def patch(self, task_id: TaskId) -> bytes:
+        """The undelivered work of the newest attempt that left some. Raises NoSuchTask if none did."""
+        for event in reversed(self.store.events.stream(task_stream(task_id))):
+            if isinstance(event.fact, WorkSalvaged | TreeAudited) and event.fact.patch:
+                content = self.store.blobs.get(event.fact.patch)
+                if content is not None:
+                    return content
+        raise NoSuchTask(f"task {task_id} left no work behind", fix=f"see `tamma explain {task_id}`")
