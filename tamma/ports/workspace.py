@@ -144,7 +144,15 @@ class Workspaces(Protocol):
     def open(self, remote: Remote, base: Base, *, task_id: TaskId, epoch: int) -> AbstractContextManager[Workspace]:
         """A fresh checkout for one attempt, in a folder named after task and epoch; removed on leaving.
 
-        What an attempt killed earlier left for the same task is removed first.
+        What an attempt killed earlier left for the same task is removed first: call ``salvage`` before.
+        """
+        ...
+
+    def salvage(self, remote: Remote, *, task_id: TaskId, epoch: int) -> tuple[Candidate, ...]:
+        """What dead attempts of the task before ``epoch`` left uncommitted on this machine, oldest first.
+
+        Each as a captured candidate, so that its ``patch`` can be kept before ``open`` removes the folder. An attempt that
+        still lives, that changed nothing, or whose folder cannot be read any more, is left out. Removes nothing.
         """
         ...
 

@@ -1,0 +1,61 @@
+"""Pushing one commit to one branch, by compare-and-swap at the remote (SECURITY C4)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tamma.adapters.git.command import Git, GitFailed
+from tamma.adapters.git.trouble import last_words, remote_error
+from tamma.core.errors import PermanentError, RefusedByPolicy
+from tamma.core.ids import Oid, is_safe_branch
+from tamma.ports.workspace import PushResult
+
+_OID: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# The branch was elsewhere, or somebody else moved it in the same moment.
+_LOST_RACE: Final = re.compile(
+    r"stale info|fetch first|non-fast-forward|cannot lock ref|failed to update ref|reference already exists"
+    r"|incorrect old value|needs force",
+    re.IGNORECASE,
+)
+
+
+def push_commit(git: Git, url: str, commit: Oid, *, branch: str, expected: Oid | None) -> PushResult:
+    """One exact argument list; ``git`` must already be able to reach the remote."""
+    if not is_safe_branch(branch):
+        raise RefusedByPolicy(f"branch {branch!r} is never pushed to", why="Tamma pushes to branches of its own only")
+    assert _OID.fullmatch(commit), commit
+    assert expected is None or _OID.fullmatch(expected), expected
+    ref = f"refs/heads/{branch}"
+    try:
+        said = git.run(
+            "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no",
+            f"--force-with-lease={ref}:{expected or ''}", "--", url, f"{commit}:{ref}",
+            ok=(0, 1),
+        )  # fmt: skip
+    except GitFailed as e:
+        raise remote_error(e, doing=f"pushing {branch}") from e
+    line = _status_line(said.stdout, ref)
+    if line is None:
+        raise remote_error(GitFailed(["push"], code=said.code, stderr=said.stderr), doing=f"pushing {branch}")
+    flag, summary = line
+    if flag == "=":
+        return PushResult.ALREADY_THERE
+    if flag != "!":
+        return PushResult.MOVED
+    if _LOST_RACE.search(summary):
+        return PushResult.REJECTED
+    raise PermanentError(
+        f"the remote refused {branch}",
+        why=last_words(f"{summary}\n{said.stderr}"),
+        fix="look at its hooks and branch protection; Tamma must be allowed to push to tamma/*",
+    )
+
+
+def _status_line(stdout: bytes, ref: str) -> tuple[str, str] | None:
+    for line in stdout.decode(errors="replace").splitlines():
+        flag, _, rest = line.partition("\t")
+        names, _, summary = rest.partition("\t")
+        if names.endswith(f":{ref}"):
+            return flag.strip(), summary
+    return None

@@ -1,0 +1,64 @@
+"""What git said, told as an error that says who should act."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tamma.adapters.git.command import GitFailed
+from tamma.core.errors import PermanentError, TammaError, TransientError
+
+_PERMANENT: Final = (
+    (
+        r"does not appear to be a git repository|repository .*not found|not found in upstream|error: 404|no such file",
+        "check the repository's url in the configuration; a local one must be a git repository",
+    ),
+    (
+        r"authentication failed|could not read (username|password)|permission denied|error: 40[13]|access denied|host key",
+        "check the credentials that Tamma has for this repository",
+    ),
+    (r"dubious ownership", "let the user that runs Tamma own the repository"),
+    (r"transport '.*' not allowed|unable to find remote helper", "use an https, ssh or file url"),
+    (r"unable to update url base from redirection|redirect", "the repository has moved: put its new url in the configuration"),
+    (r"fsck error|error in object|invalid path", "the repository holds objects that git itself calls dangerous"),
+)
+_LOCAL_DAMAGE: Final = re.compile(
+    r"bad object|corrupt|not a git repository: |unable to read|missing blob|missing tree|missing commit|bad tree"
+    r"|index file .* (?:is too small|smaller)|packfile .* (?:cannot be|truncated|claims)|bad config|unresolved delta"
+    r"|cannot (?:read|open) .*pack|invalid sha1 pointer|bad ref|broken|inflate|not a valid object|bad signature",
+    re.IGNORECASE,
+)
+
+
+def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
+    """A remote that is away is transient; one that will never have us is permanent."""
+    text = failed.stderr.lower()
+    why = last_words(failed.stderr)
+    if "no space left" in text or "disk quota" in text:
+        return TransientError(f"{doing} failed", why=why, fix="free some disk space")
+    for pattern, fix in _PERMANENT:
+        if re.search(pattern, text):
+            return PermanentError(f"{doing} failed", why=why, fix=fix)
+    return TransientError(f"{doing} failed", why=why, fix="try again when the remote can be reached")
+
+
+def local_error(failed: GitFailed, *, doing: str) -> TammaError:
+    """Trouble in our own folders: a full disk passes, anything else needs a look."""
+    why = last_words(failed.stderr)
+    if "no space left" in failed.stderr.lower():
+        return TransientError(f"{doing} failed", why=why, fix="free some disk space")
+    return PermanentError(f"{doing} failed", why=why, fix="if it happens again, remove the repository's mirror")
+
+
+def is_damage(failed: GitFailed) -> bool:
+    """Whether our own mirror looks broken; what the remote says about itself does not count."""
+    lines = [line for line in failed.stderr.splitlines() if not line.startswith("remote:")]
+    return bool(_LOCAL_DAMAGE.search("\n".join(lines)))
+
+
+def last_words(stderr: str, *, chars_max: int = 500) -> str:
+    """The lines of stderr that tell the cause, as one bounded line without control characters."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"(fatal|error|remote|ssh|warning):? ", line)] or lines
+    text = "; ".join(telling[:4])
+    return "".join(c if c.isprintable() else "?" for c in text)[:chars_max]

@@ -1,0 +1,189 @@
+"""Opens, salvages and removes the workspaces of one state folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from tamma.adapters.git.capture import Author
+from tamma.adapters.git.cleanup import make_private, remove_tree
+from tamma.adapters.git.command import PROTOCOLS, Git, GitFailed, Transport
+from tamma.adapters.git.mirror import Mirror
+from tamma.adapters.git.trouble import local_error
+from tamma.adapters.git.walk import DEFAULT_EXCLUDES
+from tamma.adapters.git.workspace import GitWorkspace, Settings
+from tamma.core.errors import PermanentError, TammaError
+from tamma.core.ids import Oid, TaskId, parse_task_id
+from tamma.core.policy import ChangePolicy
+from tamma.ports.workspace import Base, Candidate, Remote
+
+_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+_SALVAGE_MESSAGE: Final = "Work left by an attempt that ended early"
+
+
+def _no_transport(_: Remote) -> Transport:
+    return Transport()
+
+
+class GitWorkspaces:
+    """``ports.workspace.Workspaces``. Everything lies in ``state``: ``mirrors``, ``workspaces/<task>/<epoch>``, ``git-home``.
+
+    ``transport`` says what a remote needs to be reached (credentials); it is asked anew for every operation.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: Path,
+        policy: ChangePolicy | None = None,
+        author: Author | None = None,
+        transport: Callable[[Remote], Transport] = _no_transport,
+        protocols: tuple[str, ...] = PROTOCOLS,
+        excludes: tuple[str, ...] = DEFAULT_EXCLUDES,
+        entries_max: int = 200_000,
+        search_path: str | None = None,
+    ) -> None:
+        self._state = state.absolute()
+        self._settings = Settings(
+            policy=policy or ChangePolicy(), author=author or Author(), excludes=excludes, entries_max=entries_max
+        )
+        self._transport = transport
+        self._protocols = protocols
+        self._search_path = search_path
+        self._found: Git | None = None
+        self._open: dict[Path, GitWorkspace] = {}
+
+    def fetch_base(self, remote: Remote) -> Base:
+        """See the port."""
+        return self._mirror(remote).fetch_base()
+
+    @contextlib.contextmanager
+    def open(self, remote: Remote, base: Base, *, task_id: TaskId, epoch: int) -> Iterator[GitWorkspace]:
+        """See the port. A folder whose attempt still lives (it holds a lock) is left to that attempt."""
+        mirror = self._mirror(remote)
+        task = make_private(self._task_folder(task_id))
+        for left in self._left(task_id, epoch=epoch + 1):
+            self._remove(left)
+        home = task / str(epoch)
+        try:
+            home.mkdir(mode=0o700)
+        except FileExistsError as e:
+            raise PermanentError(f"attempt {epoch} of task {task_id} is open already", why=f"{home} is in use") from e
+        with _flock(home) as is_ours:
+            assert is_ours, home
+            try:
+                workspace = self._prepare(home, mirror, base)
+                self._open[home] = workspace
+                yield workspace
+            finally:
+                self._open.pop(home, None)
+                self._remove_now(home)
+
+    def salvage(self, remote: Remote, *, task_id: TaskId, epoch: int) -> tuple[Candidate, ...]:
+        """See the port."""
+        found = []
+        for left in self._left(task_id, epoch=epoch):
+            with _flock(left) as is_ours:
+                candidate = self._salvage(left, self._mirror(remote)) if is_ours else None
+            if candidate is not None and not candidate.is_empty:
+                found.append(candidate)
+        return tuple(found)
+
+    def read_file(self, remote: Remote, commit: Oid, path: str) -> bytes | None:
+        """See the port."""
+        return self._mirror(remote).read_file(commit, path, bytes_max=_FILE_BYTES_MAX)
+
+    def keep(self, remote: Remote, commit: Oid, *, name: str) -> None:
+        """See the port."""
+        mirror = self._mirror(remote)
+        for workspace in self._open.values():
+            if workspace.has(commit):
+                mirror.keep(workspace.git_dir, commit, name=name)
+                return
+        raise PermanentError(f"commit {commit} cannot be kept", why="no open workspace holds it")
+
+    @property
+    def _git(self) -> Git:
+        if self._found is None:
+            home = make_private(self._state / "git-home")
+            self._found = Git.find(home=home, search_path=self._search_path, protocols=self._protocols)
+        return self._found
+
+    def _mirror(self, remote: Remote) -> Mirror:
+        root = make_private(self._state / "mirrors")
+        return Mirror(root=root, remote=remote, git=self._git, transport=self._transport(remote))
+
+    def _task_folder(self, task_id: TaskId) -> Path:
+        return make_private(self._state / "workspaces") / parse_task_id(task_id)
+
+    def _left(self, task_id: TaskId, *, epoch: int) -> list[Path]:
+        """Folders of attempts before ``epoch``, oldest first."""
+        task = self._task_folder(task_id)
+        if not task.is_dir():
+            return []
+        numbers = sorted(int(p.name) for p in task.iterdir() if p.name.isdecimal())
+        return [task / str(number) for number in numbers if number < epoch]
+
+    def _prepare(self, home: Path, mirror: Mirror, base: Base) -> GitWorkspace:
+        """Once more with a rebuilt mirror, should the first try find it broken."""
+        note = {"branch": base.branch, "commit": base.commit, "tree": base.tree}
+        (home / "base.json").write_text(json.dumps(note))
+        workspace = GitWorkspace(home, mirror=mirror, base=base, settings=self._settings)
+        try:
+            workspace.prepare()
+        except GitFailed:
+            for name in ("tree", "git"):
+                remove_tree(home / name, root=home)
+            mirror.rebuild(base.branch, base.commit)
+            try:
+                workspace.prepare()
+            except GitFailed as e:
+                raise local_error(e, doing=f"checking out {base.commit}") from e
+        return workspace
+
+    def _salvage(self, left: Path, mirror: Mirror) -> Candidate | None:
+        """Capture what lies there with a new trusted git-dir; None where there is nothing to read."""
+        try:
+            note = json.loads((left / "base.json").read_text())
+            base = Base(branch=str(note["branch"]), commit=Oid(note["commit"]), tree=Oid(note["tree"]))
+            remove_tree(left / "git", root=left)
+            workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings)
+            workspace.prepare(with_tree=False)
+            return workspace.capture(message=_SALVAGE_MESSAGE)
+        except (OSError, ValueError, KeyError, GitFailed, TammaError):
+            return None
+
+    def _remove(self, home: Path) -> None:
+        """Remove what a dead attempt left."""
+        with _flock(home) as is_ours:
+            if is_ours:
+                self._remove_now(home)
+
+    def _remove_now(self, home: Path) -> None:
+        remove_tree(home, root=self._state / "workspaces")
+        with contextlib.suppress(OSError):
+            home.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _flock(folder: Path) -> Iterator[bool]:
+    """Hold a folder by a lock that dies with the process; False where a living attempt holds it."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
