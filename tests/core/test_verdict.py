@@ -1,0 +1,222 @@
+"""Claims about comparing a change's run with the base's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamma.core.gate import GateVerdict, TestRun, TestStatus
+from tamma.core.verdict import COMMAND, compare, settle
+
+P, F, S = TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED
+PASS, FAIL, SKIP, UNABLE = GateVerdict.PASS, GateVerdict.FAIL, GateVerdict.SKIP, GateVerdict.UNABLE
+A, B, C = "tests/test_a.py::one", "tests/test_a.py::two", "tests/test_b.py::one"
+
+
+def run(
+    tests: dict[str, TestStatus] | None = None,
+    *,
+    code: int | None = None,
+    broken: tuple[str, ...] = (),
+    timed_out: bool = False,
+    fault: str = "",
+    unable: str = "",
+) -> TestRun:
+    """A run whose exit code follows from its tests unless said otherwise."""
+    natural = 1 if broken or F in (tests or {}).values() else 0
+    return TestRun(
+        exit_code=None if unable else natural if code is None else code,
+        duration=timedelta(seconds=2),
+        tests=tests,
+        broken_files=frozenset(broken),
+        has_timed_out=timed_out,
+        report_fault=fault,
+        unable=unable,
+    )
+
+
+def test_a_regression_fails() -> None:
+    """What passed on the base and fails now counts, even in a file nobody touched and even if the command exits 0."""
+    found = compare(run({A: P, B: P}), run({A: P, B: F}, code=0))
+    assert (found.verdict, found.regressed) == (FAIL, (B,))
+
+
+def test_old_failures_on_untouched_files_do_not_count() -> None:
+    """They are told, not charged."""
+    found = compare(run({A: P, C: F}), run({A: P, C: F}), touched={"src/x.py"})
+    assert found.verdict is PASS
+    assert "1 old failures" in found.summary
+
+
+def test_old_failures_in_a_touched_file_count() -> None:
+    """Who edits a test file answers for it."""
+    found = compare(run({A: P, C: F}), run({A: P, C: F}), touched={"tests/test_b.py"})
+    assert (found.verdict, found.unfixed) == (FAIL, (C,))
+
+
+def test_new_failing_tests_count() -> None:
+    """A failing id that the base does not have is the change's."""
+    found = compare(run({A: P}), run({A: P, C: F}))
+    assert (found.verdict, found.unfixed) == (FAIL, (C,))
+
+
+def test_a_skip_lifted_into_a_failure_counts() -> None:
+    """It did not fail on the base."""
+    assert compare(run({A: P, C: S}), run({A: P, C: F})).unfixed == (C,)
+
+
+def test_flaky_ids_are_told_and_do_not_fail() -> None:
+    """Failed once, passed in the re-run on the same tree."""
+    found = compare(run({A: P, B: P}), run({A: F, B: P}), rerun=run({A: P, B: P}))
+    assert (found.verdict, found.flaky, found.regressed) == (PASS, (A,), ())
+    assert found.counts["passed"] == 2
+
+
+def test_disjoint_flakes_do_not_fail() -> None:
+    """Each run is red, but no test failed twice."""
+    found = compare(run({A: P, B: P}), run({A: F, B: P}), rerun=run({A: P, B: F}))
+    assert (found.verdict, found.flaky) == (PASS, (A, B))
+
+
+def test_a_failure_seen_only_in_the_rerun_counts_if_the_first_run_died() -> None:
+    """A first run without that test is no proof that it passes."""
+    found = compare(run({A: P, B: P}), run({A: F}, code=3), rerun=run({A: P, B: F}))
+    assert (found.verdict, found.regressed) == (FAIL, (B,))
+
+
+def test_a_rerun_that_breaks_down_forgives_nothing() -> None:
+    """Only a pass is a pass."""
+    for rerun in (run(unable="gone"), run(code=1, fault="no report"), run({})):
+        assert compare(run({A: P}), run({A: F}), rerun=rerun).verdict is FAIL
+
+
+def test_removed_and_newly_skipped_are_told() -> None:
+    """Deleting or skipping tests is seen, and is no failure by itself."""
+    found = compare(run({A: P, B: P, C: P}), run({A: P, B: S}))
+    assert (found.verdict, found.removed, found.newly_skipped) == (PASS, (C,), (B,))
+
+
+def test_fixed_are_old_failures_and_new_ids_that_pass() -> None:
+    """Both failed or were absent without the change."""
+    assert compare(run({A: P, C: F}), run({A: P, B: P, C: P})).fixed == (B, C)
+
+
+def test_a_broken_file_regresses_its_tests() -> None:
+    """A collection error is red for all that passed in that file on the base."""
+    found = compare(run({A: P, B: P, C: P}), run({C: P}, code=2, broken=("tests/test_a.py",)))
+    assert (found.verdict, found.regressed, found.removed) == (FAIL, (A, B), ())
+
+
+def test_an_old_broken_file_is_an_old_failure() -> None:
+    """Broken on the base too, untouched: left alone; touched: counts."""
+    base, now = run({C: P}, code=2, broken=("tests/test_a.py",)), run({C: P}, code=2, broken=("tests/test_a.py",))
+    assert compare(base, now).verdict is PASS
+    assert compare(base, now, touched={"tests/test_a.py"}).unfixed == ("tests/test_a.py",)
+
+
+def test_mending_a_broken_file_may_reveal_old_failures() -> None:
+    """They were red before, as part of the file."""
+    found = compare(run({C: P}, code=1, broken=("tests/test_a.py",)), run({A: F, B: P, C: P}))
+    assert (found.verdict, found.fixed) == (PASS, (B,))
+
+
+@pytest.mark.parametrize("base", [None, run(unable="no such program")])
+def test_an_unknown_base_makes_every_failure_count(base: TestRun | None) -> None:
+    """Nothing is forgiven on hearsay."""
+    assert compare(base, run({A: F})).verdict is FAIL
+    assert compare(base, run({A: P})).verdict is PASS
+    assert compare(base, run({A: P})).fixed == ()
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "verdict"),
+    [
+        (run(), run(), PASS),
+        (run(), run(code=1), FAIL),
+        (None, run(code=1), FAIL),
+        (run(unable="x"), run(code=1), FAIL),
+        (run(code=1), run(), PASS),
+        (run(code=1), run(code=1), UNABLE),
+        (run(code=1), run(code=2), UNABLE),
+        (run({A: P}), run(code=4), FAIL),
+        (run({A: F}), run(code=4, fault="report missing"), FAIL),
+        (run(), run(fault="report missing"), UNABLE),
+        (run(), run(code=1, fault="report missing"), FAIL),
+        (run(), run(code=-15, timed_out=True), FAIL),
+        (run(), run(code=0, timed_out=True), FAIL),
+        (run(code=1), run(code=-15, timed_out=True), FAIL),
+        (run(code=-15, timed_out=True), run(code=-15, timed_out=True), UNABLE),
+        (run(), run(unable="no such program"), UNABLE),
+        (run({A: P}), run({}), FAIL),
+        (run({A: P}), run({A: S}), FAIL),
+        (run({A: P}), run({}, code=5), FAIL),
+        (run({}, code=5), run({}, code=5), SKIP),
+        (run({}), run({}), SKIP),
+        (run({A: S}), run({A: S}), SKIP),
+        (None, run({}), UNABLE),
+        (run({A: P}), run({A: P}, code=1), FAIL),
+        (run({A: P}, code=1), run({A: P}, code=1), PASS),
+        (run({A: P}, code=1), run({A: P}, code=3), FAIL),
+        (run({A: F}), run({A: P}, code=1), FAIL),
+        (run({A: P, C: F}), run({A: P, C: F}, code=3), FAIL),
+        (run({A: P, C: F}), run({A: P}, code=0), PASS),
+        (run({A: P}), run({A: P}, code=-9, timed_out=True), FAIL),
+    ],
+)
+def test_runs_as_a_whole(base: TestRun | None, change: TestRun, verdict: GateVerdict) -> None:
+    """Exit codes, timeouts, missing reports and empty runs, each with what a team would want to hear."""
+    assert compare(base, change).verdict is verdict
+
+
+def test_a_linter_red_on_both_sides_is_neither_pass_nor_fail() -> None:
+    """The summary says why nothing can be told."""
+    found = compare(run(code=1), run(code=1))
+    assert "fails on the base too" in found.summary
+
+
+def test_a_command_that_is_green_in_the_rerun_is_flaky_as_a_whole() -> None:
+    """There is no id to name, so the command is named."""
+    found = compare(run(), run(code=1), rerun=run())
+    assert (found.verdict, found.flaky) == (PASS, (COMMAND,))
+    timed = compare(run({A: P}), run(code=-15, timed_out=True, fault="no report"), rerun=run({A: P}))
+    assert timed.verdict is PASS
+
+
+STATUSES = st.dictionaries(st.sampled_from([A, B, C, "x.py::d", "y.py::e"]), st.sampled_from([P, F, S]))
+RUNS = st.builds(
+    lambda tests, code, broken: run(tests, code=code, broken=tuple(broken)),
+    st.none() | STATUSES,
+    st.sampled_from([0, 1, 2]),
+    st.frozensets(st.sampled_from(["tests/test_b.py", "z.py"])),
+)
+TOUCHED = st.frozensets(st.sampled_from(["tests/test_a.py", "x.py"]))
+
+
+@given(st.none() | RUNS, RUNS, st.none() | RUNS, TOUCHED)
+def test_the_evidence_supports_the_verdict(base: TestRun | None, change: TestRun, rerun: TestRun | None, touched: frozenset[str]) -> None:
+    """No pass with a regression or an unfixed failure; the lists are sorted and disjoint where they must be."""
+    found = compare(base, change, rerun=rerun, touched=touched)
+    failing = {*found.regressed, *found.unfixed}
+    if failing:
+        assert found.verdict is FAIL
+    assert not failing & {*found.fixed, *found.flaky, *found.removed, *found.newly_skipped}
+    for ids in (found.fixed, found.regressed, found.unfixed, found.removed, found.newly_skipped):
+        assert list(ids) == sorted(set(ids))
+    assert found.summary
+
+
+@given(RUNS, TOUCHED)
+def test_a_change_that_changes_nothing_never_fails(base: TestRun, touched: frozenset[str]) -> None:
+    """The base against itself fails only for old failures in files that were touched."""
+    found = compare(base, base, touched=touched)
+    assert found.verdict is not FAIL or found.unfixed
+
+
+@given(RUNS, RUNS)
+def test_settling_is_symmetric_in_what_it_forgives(first: TestRun, second: TestRun) -> None:
+    """Which of the two runs came first does not matter for the flaky ids."""
+    if first.tests is not None and second.tests is not None:
+        assert settle(first, second)[1] == settle(second, first)[1]
