@@ -149,7 +149,7 @@ class EmbeddedPostgres:
                     connection.execute(f"create database {DATABASE}")
         except psycopg.OperationalError as error:
             raise self._not_started(str(error).strip()) from error
-        self._made.touch()
+        os.close(server.private_file(self._made, os.O_WRONLY | os.O_CREAT))
 
     def _binaries(self) -> Binaries:
         found = find_binaries()
@@ -188,6 +188,8 @@ class EmbeddedPostgres:
                 why=f"the path of its socket is longer than {_SOCKET_PATH_BYTES_MAX} bytes or has odd characters: {path}",
                 fix="choose a shorter state folder, or set DATABASE_URL",
             )
+        if not self._data.exists():
+            raise ConfigError("there is no database", why=f"none was made in {self._root}", fix="run: tamma db start")
         info = self._data.stat()
         key = (info.st_dev, info.st_ino)
         if key not in _folders:

@@ -59,7 +59,7 @@ def open_to_all(binaries: Binaries) -> bool:
     """Whether any user can run these binaries: no closed folder above them, no closed file among them."""
     program = binaries.program("postgres")
     data = program.parent.parent / "share" / "postgresql" / "postgres.bki"
-    return all(_is_open(path) for path in (program, data))
+    return _is_open(program, stat.S_IROTH | stat.S_IXOTH) and _is_open(data, stat.S_IROTH)
 
 
 def open_copy(binaries: Binaries, places: Iterable[Path]) -> Binaries:
@@ -100,12 +100,15 @@ def _copy(binaries: Binaries, target: Path) -> None:
     for path in (scratch, *scratch.rglob("*")):
         path.chmod(0o755)
     (scratch / _COMPLETE).touch()
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
+    try:
+        scratch.rename(target)
+    except OSError:
+        shutil.rmtree(scratch)
+        if not (target / _COMPLETE).exists():
+            raise  # otherwise somebody else was faster, and may already use it
 
 
-def _is_open(path: Path) -> bool:
-    need = stat.S_IROTH if path.suffix else stat.S_IROTH | stat.S_IXOTH
+def _is_open(path: Path, need: int) -> bool:
     try:
         if path.stat().st_mode & need != need:
             return False

@@ -29,6 +29,7 @@ HAS_PROC: Final = Path("/proc/self/fd").is_dir()
 # Between the ranges that systemd hands out, and under 65536 so that rootless containers can map it.
 _PRIVATE_UID: Final = 60_706
 _NOBODY_UID: Final = 65_534
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _INITDB_SECONDS: Final = 120
 _ENV: Final[Mapping[str, str]] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS: Final[Mapping[str, str]] = {
@@ -101,7 +102,7 @@ def initialise(binaries: Binaries, *, data: Path, owner: Owner) -> None:
 
 def launch(binaries: Binaries, *, data: Path, owner: Owner, log: Path, life: int) -> None:
     """Start a postmaster that outlives us and holds nothing of ours but the life lock; returns before it is ready."""
-    with _folder_argument(data) as (argument, fds), log.open("ab") as output:
+    with _folder_argument(data) as (argument, fds), os.fdopen(private_file(log, _APPEND), "ab") as output:
         argv = [str(binaries.program("postgres")), "-D", argument]
         for name, value in {
             "listen_addresses": "",
@@ -129,12 +130,21 @@ def launch(binaries: Binaries, *, data: Path, owner: Owner, log: Path, life: int
 
 def try_lock(path: Path) -> int | None:
     """A descriptor that holds the lock, or None while another process holds it. Closing it lets go."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = private_file(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
+    return descriptor
+
+
+def private_file(path: Path, flags: int) -> int:
+    """Open a file that belongs to the owner of its folder, also when root makes it; never through a symlink."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
     return descriptor
 
 
