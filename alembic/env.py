@@ -8,7 +8,6 @@ import sqlalchemy
 from alembic import context
 
 from tamma.adapters.postgres.connect import PATIENT, engine_for
-from tamma.adapters.postgres.tables import metadata
 from tamma.core.errors import ConfigError
 
 
@@ -19,25 +18,28 @@ def _url() -> str:
     return url
 
 
-def _migrate(connection: sqlalchemy.Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True)
+def _migrate() -> None:
     with context.begin_transaction():
         context.run_migrations()
 
 
 def _run() -> None:
-    if context.is_offline_mode():
-        context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
-        with context.begin_transaction():
-            context.run_migrations()
-        return
     given = context.config.attributes.get("connection")
     if isinstance(given, sqlalchemy.Connection):
-        _migrate(given)
+        context.configure(connection=given)
+        _migrate()
+        return
+    # Only the developer's command line compares: whoever just upgrades need not load the tables.
+    from tamma.adapters.postgres.tables import metadata
+
+    if context.is_offline_mode():
+        context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+        _migrate()
         return
     engine = engine_for(_url(), application_name="alembic", timeouts=PATIENT)
     with engine.connect() as connection:
-        _migrate(connection)
+        context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+        _migrate()
     engine.dispose()
 
 
