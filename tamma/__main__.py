@@ -1,1 +1,6 @@
-"""Entry point."""
+"""``tamma`` and ``python -m tamma``."""
+
+from tamma.cli.app import main
+
+if __name__ == "__main__":
+    main()

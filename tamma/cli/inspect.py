@@ -1,0 +1,130 @@
+"""``tamma status``, ``explain`` and ``events``: look, and change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tamma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tamma.bootstrap import Session
+    from tamma.engine.explain import Explanation
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("status")(status)
+    app.command("explain")(explain)
+    app.command("events")(events)
+
+
+def status(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many tasks, newest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """Tasks, workers and what they are doing."""
+    from tamma import bootstrap
+    from tamma.cli.render import print_json, print_lines, print_table
+    from tamma.engine.explain import describe_task
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        store = session.store
+        counts = {state.value: n for state, n in store.tasks.counts().items()}
+        tasks = store.tasks.list(limit=limit)
+        workers = [w for w in store.workers.list() if w.state != "gone"]
+    if json:
+        shown = [{"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers]
+        print_json({"counts": counts, "tasks": [describe_task(task) for task in tasks], "workers": shown})
+        return
+    print_lines([", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no tasks yet"])
+    if tasks:
+        rows = [(str(t.ref), t.state.value, t.phase or t.outcome or "", str(t.epoch), t.id, t.title) for t in tasks]
+        print_table(rows, head=("issue", "state", "where", "attempt", "task", "title"))
+    if workers:
+        print_table([(w.id, w.role.value, w.state.value) for w in workers], head=("worker", "role", "state"))
+
+
+def explain(
+    ctx: typer.Context,
+    what: Annotated[str, typer.Argument(help="An issue (repository#number) or a task id.", metavar="ISSUE|TASK")],
+    json: Json = False,
+) -> None:
+    """Why an issue is not picked, why it waits, why it stopped, and what comes next."""
+    from dataclasses import asdict
+
+    from tamma import bootstrap
+    from tamma.cli.render import print_json, print_lines
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        found = _explanation(session, what)
+    if json:
+        print_json(asdict(found))
+    else:
+        print_lines(_explained(found))
+
+
+def _explanation(session: Session, what: str) -> Explanation:
+    from tamma.core.ids import parse_task_id
+
+    try:
+        task_id = parse_task_id(what)
+    except ConfigError:
+        return session.explainer.issue(session.parse_issue(what))
+    return session.explainer.task(task_id)
+
+
+def _explained(found: Explanation) -> list[str]:
+    lines = [f"{found.issue}  {found.title}", f"  status: {found.status}"]
+    lines += [f"  because: {reason['text']}" for reason in found.reasons]
+    if found.trouble:
+        lines.append(f"  the forge says: {found.trouble}")
+    for story in found.attempts:
+        lines.append(f"  attempt {story.epoch} ({story.started_at:%Y-%m-%d %H:%M:%S}, {story.worker}): {story.outcome or story.phase}")
+        if story.agent:
+            lines.append(f"    agent {story.agent['status']}; diff {story.diff['files']} files, {story.diff['lines']} lines; repairs {story.repairs}")
+        lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
+        if story.reason:
+            lines.append(f"    {story.reason}")
+    if found.change:
+        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']})")
+    return [*lines, f"  next: {found.next}"]
+
+
+def events(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what comes.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest events first.")] = 100,
+    tag: Annotated[
+        str | None, typer.Option("--tag", help="Only events with this tag, e.g. task:ID, issue:FORGE/REPOSITORY#NUMBER, repo:FORGE/REPOSITORY.")
+    ] = None,
+    issue: Annotated[str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")] = None,
+    json: Json = False,
+) -> None:
+    """The event log: everything that happened, in order."""
+    from tamma import bootstrap
+    from tamma.cli.render import event_json, event_line
+
+    show = event_json if json else event_line
+    with bootstrap.open_session(ctx.obj.config) as session:
+        wanted = tag or (_issue_tag(session, issue) if issue else None)
+        log = session.store.events
+        cursor = log.head() if follow else 0
+        for event in log.tagged(wanted, limit=limit) if wanted else log.latest(limit=limit):
+            print(show(event), flush=True)  # noqa: T201 — this is the output
+        while follow:
+            found, cursor = log.tail(cursor)
+            for event in found:
+                if wanted is None or wanted in event.tags:
+                    print(show(event), flush=True)  # noqa: T201 — this is the output
+            if not found:
+                session.store.wait_for_news(bootstrap.FOLLOW_INTERVAL)
+
+
+def _issue_tag(session: Session, text: str) -> str:
+    ref = session.parse_issue(text)
+    return f"issue:{ref.forge}/{ref}"

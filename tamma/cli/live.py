@@ -1,0 +1,152 @@
+"""Progress of the loop: a live view for a person in a terminal, plain lines in a pipe, JSON lines on request.
+
+Reads the event log over a connection of its own; the loop does not know that anybody is looking.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from tamma.cli.render import event_json, event_line
+from tamma.core.errors import TransientError
+from tamma.core.event import (
+    AgentSpoke,
+    Event,
+    PhaseEntered,
+    TaskCancelled,
+    TaskClaimed,
+    TaskCreated,
+    TaskReaped,
+    TaskSettled,
+    WorkerRegistered,
+    WorkerStateChanged,
+)
+from tamma.ports.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+LAG: Final = timedelta(milliseconds=250)
+# Not worth a line of their own in a log that a person reads.
+_QUIET: Final = (AgentSpoke, WorkerRegistered, WorkerStateChanged)
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """Follows the log from the moment it is entered until it is left, and then to the log's end."""
+
+    def __init__(self, open_store: Callable[[], Store], *, as_json: bool) -> None:
+        from rich.console import Console
+
+        self._open_store = open_store
+        self._as_json = as_json
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+        self._view = _LiveView(self._console) if self._console.is_terminal and not as_json else None
+        self._cursor = 0
+
+    def __enter__(self) -> Progress:
+        """Start following."""
+        store = self._open_store()
+        self._cursor = store.events.head()
+        store.close()
+        if self._view:
+            self._view.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Catch up with the log, then stop."""
+        self._left.set()
+        self._thread.join(timeout=10)
+        if self._view:
+            self._view.stop()
+
+    def say(self, line: str) -> None:
+        """Something the loop has to tell that is no event; on stderr, so that JSON stays JSON."""
+        if self._view:
+            self._console.print(f"! {line}", style="yellow", markup=False)
+        else:
+            print(f"tamma: {line}", file=sys.stderr, flush=True)  # noqa: T201 — the loop's own voice
+
+    def _follow(self) -> None:
+        store = self._open_store()
+        try:
+            while not self._left.is_set():
+                self._catch_up(store)
+                self._left.wait(LAG.total_seconds())
+            self._catch_up(store)
+        finally:
+            store.close()
+
+    def _catch_up(self, store: Store) -> None:
+        try:
+            while True:
+                events, self._cursor = store.events.tail(self._cursor)
+                for event in events:
+                    self._show(event)
+                if not events:
+                    return
+        except TransientError:  # the loop tells about the database; we go on where we were
+            return
+
+    def _show(self, event: Event) -> None:
+        if self._as_json:
+            print(event_json(event), flush=True)  # noqa: T201 — this is the output
+        elif self._view:
+            self._view.show(event)
+        elif not isinstance(event.fact, _QUIET):
+            print(event_line(event), flush=True)  # noqa: T201 — this is the output
+
+
+class _LiveView:
+    """What runs now, redrawn in place; what ended, as lines above it."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        self._console = console
+        self._running: dict[str, tuple[str, str]] = {}
+        self._titles: dict[str, str] = {}
+        self._live: Live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
+
+    def start(self) -> None:
+        self._live.start()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def show(self, event: Event) -> None:
+        """One event: into the table, and above it unless it is only a step."""
+        fact = event.fact
+        match fact:
+            case TaskCreated():
+                self._titles[event.stream] = f"{fact.repository}#{fact.issue} {fact.title}"
+            case TaskClaimed():
+                self._running[event.stream] = (f"attempt {fact.epoch}", "claimed")
+            case PhaseEntered() if event.stream in self._running:
+                self._running[event.stream] = (self._running[event.stream][0], fact.phase)
+            case AgentSpoke() if event.stream in self._running:
+                self._running[event.stream] = (self._running[event.stream][0], f"agent: {fact.text.splitlines()[-1][:60]}")
+            case TaskSettled() | TaskReaped() | TaskCancelled():
+                self._running.pop(event.stream, None)
+            case _:
+                pass
+        if not isinstance(fact, (*_QUIET, PhaseEntered)):
+            self._console.print(event_line(event), markup=False)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for stream, (attempt, step) in list(self._running.items()):
+            table.add_row("▸", self._titles.get(stream, stream), attempt, step)
+        return table

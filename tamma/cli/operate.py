@@ -1,0 +1,147 @@
+"""``tamma init``, ``doctor``, ``db …`` and ``task …``: operate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tamma.core.errors import ConfigError, ExitCode
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+TaskIdArgument = Annotated[str, typer.Argument(help="The task, as `tamma status` prints it.", metavar="TASK")]
+
+database = typer.Typer(help="The database: migrate, stop the embedded server, look.", no_args_is_help=True)
+task = typer.Typer(help="Tasks: add, retry, cancel, approve, and the work they left.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("init")(init)
+    app.command("doctor")(doctor)
+    app.add_typer(database, name="db")
+    app.add_typer(task, name="task")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="A checkout of the repository.", file_okay=False)] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing tamma.toml.")] = False,
+) -> None:
+    """Write a commented tamma.toml for this repository, with gates proposed from what it holds."""
+    from tamma import bootstrap
+
+    target = folder / "tamma.toml"
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists already", why="it is yours by now", fix="edit it, or pass --force to replace it")
+    proposed = bootstrap.propose_config(folder)
+    try:
+        target.write_text(proposed.text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written", why=str(error), fix="choose a folder you may write to") from error
+    typer.echo(f"wrote {target}")
+    for line in proposed.notes:
+        typer.echo(f"  {line}")
+    typer.echo("next: look it over, then `tamma doctor`, `tamma orchestrate --dry-run`")
+
+
+def doctor(ctx: typer.Context, json: Json = False) -> None:
+    """Check each part for real, and show every setting with where it came from. Exits 2 if something is broken."""
+    from tamma.cli.examine import examine
+    from tamma.cli.render import print_json, print_lines, print_table
+
+    found = examine(ctx.obj.config)
+    broken = [check for check in found.checks if check.state == "broken"]
+    if json:
+        print_json(
+            {
+                "checks": [{"part": c.part, "state": c.state, "detail": c.detail, "fix": c.fix} for c in found.checks],
+                "settings": [{"key": key, "value": value, "origin": origin} for key, value, origin in found.settings],
+            }
+        )
+    else:
+        marks = {"ok": "ok    ", "warning": "warn  ", "broken": "BROKEN"}
+        for check in found.checks:
+            print_lines([f"{marks[check.state]} {check.part}: {check.detail}"] + ([f"       next: {check.fix}"] if check.fix else []))
+        print_lines([""])
+        print_table(found.settings, head=("setting", "value", "from"))
+    raise typer.Exit(int(ExitCode.USAGE) if broken else 0)
+
+
+@database.command("upgrade")
+def db_upgrade(ctx: typer.Context) -> None:
+    """Bring the database's schema up to this version of Tamma."""
+    from tamma import bootstrap
+
+    typer.echo(bootstrap.upgrade_database(ctx.obj.config))
+
+
+@database.command("stop")
+def db_stop(ctx: typer.Context) -> None:
+    """Stop the embedded server, if it runs."""
+    from tamma import bootstrap
+
+    typer.echo(bootstrap.stop_database(ctx.obj.config))
+
+
+@database.command("url")
+def db_url(ctx: typer.Context) -> None:
+    """Print the address of the embedded server (starting it if needed), for psql and other tools."""
+    from tamma import bootstrap
+
+    typer.echo(bootstrap.embedded_url(ctx.obj.config))
+
+
+@task.command("add")
+def task_add(ctx: typer.Context, issue: Annotated[str, typer.Argument(metavar="REPOSITORY#NUMBER")]) -> None:
+    """Make a task for an issue, whatever its labels; prints the task's id."""
+    from tamma import bootstrap
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        typer.echo(session.operations.add(session.parse_issue(issue)).id)
+
+
+@task.command("retry")
+def task_retry(ctx: typer.Context, task_id: TaskIdArgument) -> None:
+    """Make a new task of the next generation, with the issue's text of today; prints its id."""
+    from tamma import bootstrap
+    from tamma.core.ids import parse_task_id
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        typer.echo(session.operations.retry(parse_task_id(task_id)).id)
+
+
+@task.command("cancel")
+def task_cancel(
+    ctx: typer.Context,
+    task_id: TaskIdArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Told on the issue.")] = "cancelled by the operator",
+) -> None:
+    """End a live task; a running worker stops at its next step."""
+    from tamma import bootstrap
+    from tamma.core.ids import parse_task_id
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        typer.echo(f"{session.operations.cancel(parse_task_id(task_id), reason=reason).state}")
+
+
+@task.command("approve")
+def task_approve(ctx: typer.Context, task_id: TaskIdArgument) -> None:
+    """Let a blocked task go on: publish the commit it waits with, or try again now that the cause is mended."""
+    from tamma import bootstrap
+    from tamma.core.ids import parse_task_id
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        approved = session.operations.approve(parse_task_id(task_id))
+    typer.echo(f"queued; commit {approved.approved} may be published" if approved.approved else "queued")
+
+
+@task.command("patch")
+def task_patch(ctx: typer.Context, task_id: TaskIdArgument) -> None:
+    """Print the work a task left, as a patch for `git apply`."""
+    from tamma import bootstrap
+    from tamma.core.ids import parse_task_id
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        sys.stdout.buffer.write(session.operations.patch(parse_task_id(task_id)))

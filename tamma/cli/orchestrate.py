@@ -1,0 +1,69 @@
+"""``tamma orchestrate``: the blocking loop."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tamma.cli.app import Globals
+from tamma.core.errors import ConfigError, ExitCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("orchestrate")(orchestrate)
+
+
+def orchestrate(
+    ctx: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="One tick, then wait for the workers it started.")] = False,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Go on until nothing is left to do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the next tick would do; write nothing.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=256, help="Local worker processes. Default: limits.workers.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Events (or the dry run's actions) as JSON lines.")] = False,
+) -> None:
+    """Select issues, queue tasks, dispatch workers, repair what broke; everything is kept in Postgres.
+
+    The first SIGTERM or SIGINT drains, the second stops the workers, the third kills them. Exits 0 when idle or cleanly
+    drained, 2 for a configuration error, 75 if the database is away at the start, 130 or 143 when aborted.
+    """
+    if once and until_idle:
+        raise ConfigError("--once and --until-idle exclude each other", fix="choose one")
+    if dry_run:
+        raise typer.Exit(_dry_run(ctx.obj, workers=workers, as_json=json))
+    raise typer.Exit(int(_run(ctx.obj, once=once, until_idle=until_idle, workers=workers, as_json=json)))
+
+
+def _run(globals_: Globals, *, once: bool, until_idle: bool, workers: int | None, as_json: bool) -> ExitCode:
+    from tamma import bootstrap
+    from tamma.cli.live import Progress
+    from tamma.cli.signals import on_signals
+    from tamma.engine.orchestrator import Mode
+
+    mode = Mode.ONCE if once else Mode.UNTIL_IDLE if until_idle else Mode.FOREVER
+    with bootstrap.open_orchestrator(globals_.config, workers=workers) as session:
+        loop = session.orchestrator
+        on_signals(loop.signal)
+        with Progress(session.open_store, as_json=as_json) as progress:
+            loop.report = progress.say
+            return loop.run(mode)
+
+
+def _dry_run(globals_: Globals, *, workers: int | None, as_json: bool) -> int:
+    from tamma import bootstrap
+    from tamma.cli.render import action_line, print_json, print_lines
+
+    sighting, actions = bootstrap.look_ahead(globals_.config, workers=workers)
+    if as_json:
+        print_json([action_line(action, as_json=True) for action in actions])
+        return 0
+    print_lines([str(action_line(action)) for action in actions] or ["nothing to do"])
+    print_lines(
+        [f"not {c.issue.ref}: {c.against[0].text}" for c in sighting.view.candidates if c.against]
+        + [f"not {bad.ref}: {bad.why}" for bad in sighting.malformed]
+        + [f"not looked at: {name}: {why}" for name, why in sighting.away]
+    )
+    return 0

@@ -1,0 +1,93 @@
+"""What commands print: plain lines, tables for people, JSON for scripts. Text from outside is cleaned before it gets here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tamma.core.event import Event, encode
+from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve
+from tamma.core.redact import clean
+from tamma.core.tell import describe_fact
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """One line each, without control characters."""
+    for line in lines:
+        print(clean(line))  # noqa: T201 — this is the output
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    print()  # noqa: T201 — this is the output
+
+
+def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
+    """A table that fits a terminal, or tab-separated values in a pipe."""
+    if not sys.stdout.isatty():
+        print_lines("\t".join(row) for row in [head, *rows])
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    Console().print(table)
+
+
+def event_line(event: Event) -> str:
+    """One event for a person: time, whose it is, what happened."""
+    where = next((tag.removeprefix("issue:") for tag in event.tags if tag.startswith("issue:")), event.stream)
+    return clean(f"{event.at:%H:%M:%S} {where.partition('/')[2] or where} {describe_fact(event.fact)}").replace("\n", " ")
+
+
+def event_json(event: Event) -> str:
+    """One event for a script, on one line."""
+    return json.dumps(
+        {
+            "position": event.position,
+            "stream": event.stream,
+            "version": event.version,
+            "at": event.at.isoformat(),
+            "type": event.fact.TYPE,
+            "correlation": event.correlation,
+            "tags": list(event.tags),
+            "data": encode(event.fact),
+        },
+        ensure_ascii=False,
+        default=str,
+    )
+
+
+def action_line(action: Action, *, as_json: bool = False) -> str | dict[str, Any]:
+    """What a tick does, in words or as values."""
+    match action:
+        case Reap(task=task, decision=decision):
+            values = {"action": "reap", "task": task.id, "issue": str(task.ref), "attempt": task.epoch, "to": decision.to.value}
+            words = f"reap {task.ref}: attempt {task.epoch} gave no word and its lease is over; the task becomes {decision.to}"
+        case Unreserve(task_id=task_id):
+            values = {"action": "unreserve", "task": task_id}
+            words = f"give back the slot of task {task_id}: its worker never came"
+        case MarkOffline(worker=worker):
+            values = {"action": "mark-offline", "worker": worker}
+            words = f"mark worker {worker} offline: it missed its beats"
+        case CallOff(task=task, reason=reason):
+            values = {"action": "cancel", "task": task.id, "issue": str(task.ref), "reason": reason}
+            words = f"cancel {task.ref}: {reason}"
+        case Tell(task=task, notice=notice):
+            values = {"action": "tell", "task": task.id, "issue": str(task.ref), "notice": notice.value}
+            words = f"tell {task.ref} that its task is {notice}"
+        case Create(issue=issue, generation=generation):
+            values = {"action": "create", "task": action.task_id, "issue": str(issue.ref), "generation": generation}
+            words = f"create task {action.task_id} for {issue.ref}: {issue.title}"
+        case Dispatch(task_id=task_id, ref=ref):
+            values = {"action": "dispatch", "task": task_id, "issue": str(ref)}
+            words = f"dispatch {ref}: start a worker on task {task_id}"
+    return values if as_json else words

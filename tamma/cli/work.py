@@ -1,0 +1,73 @@
+"""``tamma work``: exactly one task, and an exit code that CI can branch on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tamma.cli.app import Globals, report_bug, say
+from tamma.core.errors import ConfigError, ExitCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("work", help=_help())(work)
+
+
+def _help() -> str:
+    codes = "\n\n".join(f"{int(code):>4}  {code.meaning}" for code in ExitCode)
+    return f"Execute exactly one task and exit with a code that CI can branch on.\n\nExit codes:\n\n{codes}"
+
+
+def work(
+    ctx: typer.Context,
+    task_id: Annotated[str | None, typer.Option("--task-id", help="The task to execute.", metavar="ID")] = None,
+    issue: Annotated[
+        str | None, typer.Option("--issue", help="The issue to resolve: its task is found or made.", metavar="REPOSITORY#NUMBER")
+    ] = None,
+    ok_codes: Annotated[
+        str, typer.Option("--ok-codes", help="Exit codes to turn into 0, for CI systems that know no neutral result.", metavar="4,13,20")
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="Log lines as JSON.")] = False,
+) -> None:
+    """Claim, run the pipeline, settle, report."""
+    accepted = parse_codes(ok_codes)
+    if (task_id is None) == (issue is None):
+        raise ConfigError("tell exactly one of --task-id and --issue", fix="for example: tamma work --issue demo#12")
+    code = _work(ctx.obj, task_id=task_id, issue=issue, as_json=json)
+    raise typer.Exit(0 if int(code) in accepted else int(code))
+
+
+def parse_codes(text: str) -> frozenset[int]:
+    """``4,13,20`` as numbers. Raises ConfigError for anything that is no exit code of ``work``."""
+    known = {int(code) for code in ExitCode}
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for part in found:
+        if not part.isdecimal() or int(part) not in known:
+            raise ConfigError(f"--ok-codes: {part!r} is not an exit code of `tamma work`", fix=f"choose from {sorted(known)}")
+    return frozenset(map(int, found))
+
+
+def _work(globals_: Globals, *, task_id: str | None, issue: str | None, as_json: bool) -> ExitCode:
+    from tamma import bootstrap
+    from tamma.cli.signals import on_signals
+    from tamma.core.errors import TammaError
+    from tamma.core.ids import parse_task_id
+
+    parsed = parse_task_id(task_id) if task_id is not None else None
+    with bootstrap.open_worker(globals_.config, as_json=as_json, by_issue=issue is not None) as session:
+        on_signals(session.deps.interruption.set)
+        try:
+            result = session.work(parsed) if parsed is not None else session.work_on_issue(issue or "")
+        except TammaError as error:
+            if parsed is None and error.exit_code is ExitCode.DELIVERED:
+                return ExitCode.DELIVERED
+            raise
+    if result.bug:
+        report_bug(result.bug)
+    elif result.exit_code is not ExitCode.DELIVERED:
+        say(f"{result.exit_code.meaning}", why=result.reason, fix=result.fix)
+    else:
+        typer.echo(result.reason)
+    return result.exit_code
