@@ -1,0 +1,269 @@
+"""Claims and what an attempt writes under its lease: each one guarded statement with its event (DESIGN section 5)."""
+# ruff: noqa: S608 — SQL is put together from constants of this package only
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, Final
+
+from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.pool import Pool
+from tamma.adapters.postgres.sql import (
+    BY_TAG,
+    HELD,
+    IS_CLAIMABLE,
+    IS_DUE,
+    IS_RUNNING,
+    IS_UNRESERVED,
+    LEASE,
+    LEASE_OFF,
+    NEWS,
+    RESERVATION_OFF,
+    TASK_COLUMNS,
+    WORKER_TAG,
+    change,
+    iso,
+    tell,
+)
+from tamma.core.attempt import Decision, Outcome, Phase
+from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable, TammaError, TaskCancelled
+from tamma.core.event import AttemptFact, ChangeDelivered, PhaseEntered, TaskReaped, TaskSettled
+from tamma.core.ids import TaskId, WorkerId
+from tamma.core.lease import Lease
+from tamma.core.task import TERMINAL, Task, TaskState, Trigger, next_state
+from tamma.ports.store import Claim
+
+_CLAIMED: Final = next_state(TaskState.QUEUED, Trigger.CLAIM)
+_CLAIM: Final[dict[str, str]] = {
+    "sets": f"state = '{_CLAIMED}', epoch = task.epoch + 1, worker = %(worker)s, run_after = NULL, {RESERVATION_OFF}, "
+    "lease_expires_at = clock.at + %(duration)s",
+    "event": tell(
+        type_="'TASK.CLAIM.SUCCEEDED'",
+        data="jsonb_build_object('worker', worker, 'epoch', epoch)",
+        tags=WORKER_TAG,
+    ),
+    "returns": f"{TASK_COLUMNS}, lease_expires_at",
+}
+_CLAIM_ONE: Final = change(held=f"SELECT id FROM task WHERE id = %(task_id)s AND {IS_CLAIMABLE} FOR NO KEY UPDATE", **_CLAIM)
+
+# The moment is read once for the scan; a volatile call would be made for every row of the queue.
+_NOW: Final = "(SELECT now FROM start)"
+_CLAIM_NEXT: Final = change(
+    before="start AS MATERIALIZED (SELECT tamma_now() AS now),",
+    held=f"SELECT id FROM task WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} "
+    "AND capabilities <@ %(capabilities)s::text[] ORDER BY priority DESC, created_at, id LIMIT 1 "
+    "FOR NO KEY UPDATE SKIP LOCKED",
+    **_CLAIM,
+)
+
+_RENEW: Final = (
+    f"UPDATE task SET lease_expires_at = greatest(lease_expires_at, tamma_now() + %(duration)s) WHERE {LEASE} "
+    "RETURNING lease_expires_at"
+)
+_ENTER: Final = change(
+    held=HELD,
+    sets="phase = %(phase)s",
+    event=tell(type_="'ATTEMPT.PHASE.ENTERED'", tags=WORKER_TAG),
+    returns="1",
+)
+_RECORD: Final = change(
+    held=HELD, sets="phase = task.phase", event=tell(type_="%(type)s::text", tags=WORKER_TAG), returns="1"
+)
+_CHANGE_TAG: Final = "ARRAY['change:' || forge || '/' || repository || '!' || change]"
+_RECORD_CHANGE: Final = change(
+    held=HELD,
+    sets="change = %(change)s",
+    event=tell(type_="%(type)s::text", tags=f"{WORKER_TAG} || {_CHANGE_TAG}"),
+    returns="1",
+)
+
+_COUNTED: Final = (
+    "attempts = %(attempts)s, infra = %(infra)s, interruptions = %(interruptions)s, crashes = %(crashes)s"
+)
+_END: Final = (
+    f"state = %(state)s, {LEASE_OFF}, outcome = %(outcome)s, reason = %(reason)s, notice = %(notice)s, {_COUNTED}, "
+    "run_after = clock.at + %(delay)s::interval, finished_at = CASE WHEN %(is_terminal)s THEN clock.at END"
+)
+_END_DATA: Final = f"%(data)s::jsonb || jsonb_build_object('run_after', {iso('run_after')})"
+_SETTLE: Final = change(
+    held=HELD,
+    sets=_END,
+    event=tell(type_="'TASK.SETTLE.SUCCEEDED'", data=_END_DATA, tags=WORKER_TAG),
+    returns=f"{TASK_COLUMNS}, {NEWS}",
+)
+_REAP: Final = change(
+    held=f"SELECT id, worker FROM task WHERE id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s "
+    "AND (lease_expires_at <= tamma_now() OR worker = %(dead)s) FOR NO KEY UPDATE",
+    sets=_END,
+    carry="clock.worker AS reaped",
+    event=tell(
+        type_="'TASK.REAP.SUCCEEDED'",
+        data=f"{_END_DATA} || jsonb_build_object('worker', reaped)",
+        tags=f"{BY_TAG} || ARRAY['worker:' || reaped]",
+    ),
+    returns=f"{TASK_COLUMNS}, {NEWS}",
+)
+_STANDING: Final = "SELECT state, epoch, worker FROM task WHERE id = %(task_id)s"
+
+
+class PostgresClaims:
+    """``ports.store.Claims``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def claim(self, task_id: TaskId, *, worker: WorkerId, duration: timedelta) -> Claim:
+        """By id: ignores due time, rank, limits and reservations."""
+        wanted = {"task_id": rows.text(task_id), "worker": rows.text(worker), "duration": duration}
+        row = self._pool.one(_CLAIM_ONE, wanted)
+        if row is None:
+            raise self._not_claimable(task_id)
+        return _claim_of(row, worker)
+
+    def claim_next(self, *, worker: WorkerId, capabilities: Collection[str], duration: timedelta) -> Claim | None:
+        """The best task that we can take now; None if there is none."""
+        ours = [rows.text(capability) for capability in capabilities]
+        row = self._pool.one(_CLAIM_NEXT, {"worker": rows.text(worker), "capabilities": ours, "duration": duration})
+        return None if row is None else _claim_of(row, worker)
+
+    def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
+        """More time, never less."""
+        row = self._pool.one(_RENEW, {**held(lease), "duration": duration})
+        if row is None:
+            raise lost(self._pool, lease)
+        return Lease(task_id=lease.task_id, epoch=lease.epoch, worker=lease.worker, expires_at=rows.utc(row[0]))
+
+    def enter(self, lease: Lease, phase: Phase) -> None:
+        """The attempt goes on to its next phase."""
+        fact = PhaseEntered(epoch=lease.epoch, phase=phase)
+        self._write(lease, _ENTER, {"phase": phase.value, "data": rows.data_of(fact)})
+
+    def record(self, lease: Lease, fact: AttemptFact) -> None:
+        """A fact of this attempt. Its epoch is the lease's, or the caller mixed up two attempts."""
+        assert fact.epoch == lease.epoch, (fact.epoch, lease.epoch)
+        told: dict[str, Any] = {"type": fact.TYPE, "data": rows.data_of(fact)}
+        if isinstance(fact, ChangeDelivered):
+            self._write(lease, _RECORD_CHANGE, {**told, "change": rows.text(fact.change)})
+        else:
+            self._write(lease, _RECORD, told)
+
+    def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
+        """The attempt's end."""
+        assert decision.to is next_state(TaskState.RUNNING, decision.trigger), decision
+        counters = decision.counters
+        fact = TaskSettled(
+            epoch=lease.epoch,
+            outcome=decision.outcome,
+            trigger=decision.trigger,
+            state=decision.to,
+            reason=reason,
+            attempts=counters.attempts,
+            infra=counters.infra,
+            interruptions=counters.interruptions,
+            crashes=counters.crashes,
+            exit_code=int(decision.exit_code),
+            notice=decision.notice,
+            run_after=None,
+        )
+        row = self._write(lease, _SETTLE, {**_ended(decision, reason), "data": rows.data_of(fact)})
+        return rows.task_of(row[:-1])
+
+    def reap(
+        self,
+        task_id: TaskId,
+        *,
+        epoch: int,
+        decision: Decision,
+        by: WorkerId,
+        reason: str,
+        dead: WorkerId | None = None,
+    ) -> Task | None:
+        """End an attempt that gave no word; None if it is not (or no longer) ours to end."""
+        assert decision.to is next_state(TaskState.RUNNING, decision.trigger), decision
+        # The event carries no other counter, and the fold must come to the same row.
+        assert decision.outcome is Outcome.CRASHED, decision
+        fact = TaskReaped(
+            epoch=epoch,
+            worker=WorkerId(""),
+            by=by,
+            state=decision.to,
+            reason=reason,
+            crashes=decision.counters.crashes,
+            notice=decision.notice,
+            run_after=None,
+        )
+        asked = {
+            "task_id": rows.text(task_id),
+            "epoch": epoch,
+            "by": rows.text(by),
+            "dead": rows.text_or_none(dead),
+            "data": rows.data_of(fact),
+        }
+        row = self._pool.one(_REAP, {**_ended(decision, reason), **asked})
+        return None if row is None else rows.task_of(row[:-1])
+
+    def _write(self, lease: Lease, statement: str, values: dict[str, Any]) -> rows.Row:
+        row = self._pool.one(statement, {**held(lease), **values})
+        if row is None:
+            raise lost(self._pool, lease)
+        return row
+
+    def _not_claimable(self, task_id: TaskId) -> TammaError:
+        row = self._pool.one(_STANDING, {"task_id": rows.text(task_id)})
+        if row is None:
+            return no_such_task(task_id)
+        state, _, worker = row
+        if state == TaskState.RUNNING:
+            return NotClaimable(f"task {task_id} is running", why=f"worker {worker} has it", fix="wait for it to end")
+        why = "somebody claimed it first" if state in (TaskState.QUEUED, TaskState.RETRYABLE) else f"it is {state}"
+        return NotClaimable(f"task {task_id} cannot be claimed", why=why, fix=f"run: tamma explain {task_id}")
+
+
+def no_such_task(task_id: TaskId) -> NoSuchTask:
+    """The error for an id that no task has."""
+    return NoSuchTask(f"no task {task_id}", why="the database does not know this id", fix="run: tamma status")
+
+
+def lost(pool: Pool, lease: Lease) -> LeaseLost | TaskCancelled:
+    """Why a guarded write found nothing: one reread, for the message and for the kind of error."""
+    row = pool.one(_STANDING, {"task_id": rows.text(lease.task_id)})
+    what = f"the lease on task {lease.task_id} (epoch {lease.epoch}) is lost"
+    if row is None:
+        return LeaseLost(what, why="the task is not in this database")
+    state, epoch, worker = row
+    if state == TaskState.CANCELLED and epoch == lease.epoch:
+        return TaskCancelled(f"task {lease.task_id} was cancelled", why="by a human or by its issue's state")
+    if epoch != lease.epoch:
+        return LeaseLost(what, why=f"epoch {epoch} has begun" + (f" on {worker}" if worker else ""))
+    if state != TaskState.RUNNING:
+        return LeaseLost(what, why=f"the attempt was ended; the task is {state}")
+    return LeaseLost(what, why="it ran out before it was renewed" if worker == lease.worker else f"{worker} holds it")
+
+
+def held(lease: Lease) -> dict[str, Any]:
+    """The parameters of the guard."""
+    return {"task_id": rows.text(lease.task_id), "epoch": lease.epoch, "worker": rows.text(lease.worker)}
+
+
+
+def _claim_of(row: rows.Row, worker: WorkerId) -> Claim:
+    task = rows.task_of(row[:-1])
+    lease = Lease(task_id=task.id, epoch=task.epoch, worker=worker, expires_at=rows.utc(row[-1]))
+    return Claim(task=task, lease=lease)
+
+
+def _ended(decision: Decision, reason: str) -> dict[str, Any]:
+    counters = decision.counters
+    return {
+        "state": decision.to.value,
+        "outcome": decision.outcome.value,
+        "reason": rows.text(reason),
+        "notice": None if decision.notice is None else decision.notice.value,
+        "attempts": counters.attempts,
+        "infra": counters.infra,
+        "interruptions": counters.interruptions,
+        "crashes": counters.crashes,
+        "delay": decision.delay if decision.to is TaskState.RETRYABLE else None,
+        "is_terminal": decision.to in TERMINAL,
+    }

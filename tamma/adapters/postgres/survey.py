@@ -1,0 +1,67 @@
+"""What a tick needs to know, in one snapshot; every part is served by a partial index, however many tasks are finished."""
+# ruff: noqa: S608 — SQL is put together from constants of this package only
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.pool import Pool
+from tamma.adapters.postgres.sql import IS_CLAIMABLE, IS_DUE, IS_LIVE, IS_RUNNING, IS_UNRESERVED, TASK_COLUMNS
+from tamma.core.ids import TaskId, WorkerId
+from tamma.core.task import TaskState
+from tamma.ports.store import Reservation, Survey
+
+_AT: Final = "%(now)s::timestamptz"
+_NOW: Final = "SELECT tamma_now()"
+_RUNNING: Final = f"""SELECT {TASK_COLUMNS}, lease_expires_at <= {_AT} FROM task WHERE {IS_RUNNING}
+    ORDER BY created_at, id"""
+_READY: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_AT)}
+    AND {IS_UNRESERVED.format(now=_AT)} ORDER BY priority DESC, created_at, id LIMIT %(limit)s"""
+_RESERVED: Final = f"""SELECT id, forge, repository, dispatched_by, dispatch_until, dispatch_until <= {_AT} FROM task
+    WHERE dispatched_by IS NOT NULL ORDER BY dispatch_until"""
+_NOTICES: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE notice IS NOT NULL ORDER BY created_at, id LIMIT %(limit)s"
+_SILENT: Final = f"""SELECT id FROM worker WHERE state IN ('online', 'draining')
+    AND last_beat_at < {_AT} - %(patience)s::interval ORDER BY last_beat_at LIMIT %(limit)s"""
+_LIVE: Final = f"SELECT count(*) FROM task WHERE {IS_LIVE}"
+_FIRST_DUE: Final = f"""SELECT min(run_after) FROM task WHERE {IS_CLAIMABLE} AND state = '{TaskState.RETRYABLE}'
+    AND run_after > {_AT}"""
+
+
+def survey(pool: Pool, *, limit: int, patience: timedelta) -> Survey:
+    """The facts; ``patience`` is how long a worker may give no sign of life."""
+    with pool.transaction(is_snapshot=True) as connection:
+        now_row = connection.execute(_NOW).fetchone()
+        assert now_row is not None
+        asked = {"now": now_row[0], "limit": limit, "patience": patience}
+
+        def read(statement: str) -> list[rows.Row]:
+            return connection.execute(statement, asked).fetchall()
+
+        running = [(rows.task_of(row[:-1]), bool(row[-1])) for row in read(_RUNNING)]
+        ready = [rows.task_of(row) for row in read(_READY)]
+        reserved = read(_RESERVED)
+        notices = [rows.task_of(row) for row in read(_NOTICES)]
+        silent = [WorkerId(row[0]) for row in read(_SILENT)]
+        live, first_due = read(_LIVE)[0][0], read(_FIRST_DUE)[0][0]
+    occupied: dict[tuple[str, str], int] = {}
+    places = [(task.ref.forge, task.ref.repository) for task, _ in running]
+    for place in places + [(row[1], row[2]) for row in reserved if not row[5]]:
+        occupied[place] = occupied.get(place, 0) + 1
+    return Survey(
+        now=rows.utc(asked["now"]),
+        expired=tuple(task for task, is_expired in running if is_expired),
+        ready=tuple(ready),
+        occupied=occupied,
+        overdue=tuple(_reservation_of(row) for row in reserved if row[5]),
+        notices=tuple(notices),
+        silent_workers=tuple(silent),
+        live=live,
+        running=tuple(task for task, _ in running),
+        first_due=None if first_due is None else rows.utc(first_due),
+    )
+
+
+def _reservation_of(row: rows.Row) -> Reservation:
+    return Reservation(task_id=TaskId(row[0]), by=WorkerId(row[3]), until=rows.utc(row[4]), is_overdue=row[5])

@@ -1,0 +1,229 @@
+"""Tasks: creation, looking, and what an orchestrator or a human decides about them."""
+# ruff: noqa: S608 — SQL is put together from constants of this package only
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.claims import no_such_task
+from tamma.adapters.postgres.dispatch import release, reserve
+from tamma.adapters.postgres.pool import Pool
+from tamma.adapters.postgres.sql import (
+    BY_TAG,
+    IS_LIVE,
+    IS_RUNNING,
+    LEASE_OFF,
+    NEWS,
+    RESERVATION_OFF,
+    TASK_COLUMNS,
+    change,
+    tell,
+)
+from tamma.adapters.postgres.survey import survey
+from tamma.core.attempt import Outcome
+from tamma.core.errors import NotClaimable
+from tamma.core.event import NoticeSent, TaskCancelled, TaskCreated, TaskUnblocked
+from tamma.core.ids import IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
+from tamma.core.lease import Lease
+from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
+from tamma.ports.store import Survey, TaskDraft
+
+_CREATE: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
+    t AS (INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot,
+                            correlation, created_at, asked_by, priority, capabilities)
+          SELECT %(id)s::text, %(forge)s::text, %(repository)s::text, %(issue)s::text, %(kind)s::text,
+                 %(generation)s::int, '{TaskState.QUEUED}', %(title)s::text, %(digest)s::text, %(snapshot)s::text,
+                 %(correlation)s::text, at, %(asked_by)s::text, %(priority)s::int, %(capabilities)s::text[]
+          FROM clock ON CONFLICT DO NOTHING RETURNING task.*, created_at AS at),
+    e AS ({tell(type_="'TASK.CREATE.SUCCEEDED'")})
+    SELECT {TASK_COLUMNS}, {NEWS} FROM t"""
+_GET: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s"
+_LEASE: Final = f"SELECT epoch, worker, lease_expires_at FROM task WHERE id = %(task_id)s AND {IS_RUNNING}"
+_NEWEST: Final = f"""SELECT DISTINCT ON (forge, repository, issue) {TASK_COLUMNS}
+    FROM task JOIN unnest(%(forges)s::text[], %(repositories)s::text[], %(issues)s::text[])
+         AS wanted (f, r, i) ON forge = f AND repository = r AND issue = i
+    WHERE kind = %(kind)s ORDER BY forge, repository, issue, generation DESC"""
+_LIST: Final = f"SELECT {TASK_COLUMNS} FROM task ORDER BY created_at DESC, id LIMIT %(limit)s"
+_LIST_IN: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE state = ANY(%(states)s::text[])
+    ORDER BY created_at DESC, id LIMIT %(limit)s"""
+_COUNTS: Final = "SELECT state, count(*) FROM task GROUP BY state"
+
+_CANCEL: Final = change(
+    held=f"SELECT id FROM task WHERE id = %(task_id)s AND {IS_LIVE} FOR NO KEY UPDATE",
+    sets=f"state = '{next_state(TaskState.QUEUED, Trigger.CANCEL)}', {LEASE_OFF}, {RESERVATION_OFF}, run_after = NULL, "
+    f"finished_at = clock.at, outcome = '{Outcome.CANCELLED}', reason = %(reason)s, notice = %(notice)s",
+    event=tell(type_="'TASK.CANCEL.SUCCEEDED'"),
+    returns=f"{TASK_COLUMNS}, {NEWS}",
+)
+# An untold "asked" is moot once it is answered.
+_UNBLOCK: Final = change(
+    held=f"SELECT id FROM task WHERE id = %(task_id)s AND state = '{TaskState.BLOCKED}' FOR NO KEY UPDATE",
+    sets=f"state = '{next_state(TaskState.BLOCKED, Trigger.UNBLOCK)}', approved = %(approved)s, notice = NULL",
+    event=tell(type_="'TASK.UNBLOCK.SUCCEEDED'"),
+    returns=f"{TASK_COLUMNS}, {NEWS}",
+)
+_SETTLE_NOTICE: Final = change(
+    held="SELECT id FROM task WHERE id = %(task_id)s AND notice = %(notice)s FOR NO KEY UPDATE",
+    sets="notice = NULL",
+    event=tell(type_="'TASK.NOTICE.SUCCEEDED'", tags=BY_TAG),
+    returns="1",
+)
+_CREATE_TRIES: Final = 5
+
+
+class PostgresTasks:
+    """``ports.store.Tasks``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def create(self, draft: TaskDraft) -> Task:
+        """The new task, or the one that already has this id."""
+        wanted = _draft_values(draft)
+        for _ in range(_CREATE_TRIES):
+            if (row := self._pool.one(_CREATE, wanted)) is not None:
+                return rows.task_of(row[:-1])
+            if (task := self._find(wanted["id"])) is not None:
+                return task
+            if (other := self._live(draft)) is not None:
+                raise NotClaimable(
+                    f"issue {draft.ref} has a live task already",
+                    why=f"task {other.id} (generation {other.generation}) is {other.state}",
+                    fix=f"wait for it, or run: tamma task cancel {other.id}",
+                )
+        raise NotClaimable(f"no task could be made for issue {draft.ref}", why="others make and end its tasks meanwhile")
+
+    def get(self, task_id: TaskId) -> Task:
+        """Raises NoSuchTask."""
+        task = self._find(rows.text(task_id))
+        if task is None:
+            raise no_such_task(task_id)
+        return task
+
+    def newest(self, refs: Collection[IssueRef], kind: TaskKind) -> Mapping[IssueRef, Task]:
+        """The newest generation for each issue that has one; one query."""
+        wanted = {
+            "forges": [rows.text(ref.forge) for ref in refs],
+            "repositories": [rows.text(ref.repository) for ref in refs],
+            "issues": [rows.text(ref.number) for ref in refs],
+            "kind": kind.value,
+        }
+        found = [rows.task_of(row) for row in self._pool.all(_NEWEST, wanted)] if refs else []
+        return {task.ref: task for task in found}
+
+    def list(self, *, states: Collection[TaskState] = (), limit: int = 200) -> Sequence[Task]:
+        """Newest first; no states means all."""
+        if not states:
+            return [rows.task_of(row) for row in self._pool.all(_LIST, {"limit": limit})]
+        wanted = {"states": [state.value for state in states], "limit": limit}
+        return [rows.task_of(row) for row in self._pool.all(_LIST_IN, wanted)]
+
+    def counts(self) -> Mapping[TaskState, int]:
+        """Tasks per state, zeros included."""
+        return dict.fromkeys(TaskState, 0) | {TaskState(state): n for state, n in self._pool.all(_COUNTS)}
+
+    def lease(self, task_id: TaskId) -> Lease | None:
+        """The lease of a running task, live or not."""
+        row = self._pool.one(_LEASE, {"task_id": rows.text(task_id)})
+        if row is None:
+            return None
+        return Lease(task_id=task_id, epoch=row[0], worker=WorkerId(row[1]), expires_at=rows.utc(row[2]))
+
+    def survey(self, *, limit: int, beat: timedelta, missed_beats_max: int) -> Survey:
+        """What a tick needs to know, in one snapshot. Reads only."""
+        return survey(self._pool, limit=limit, patience=beat * missed_beats_max)
+
+    def reserve(
+        self, task_id: TaskId, *, by: WorkerId, duration: timedelta, running_max: int, running_per_repository_max: int
+    ) -> bool:
+        """Take a slot for the task, within limits that hold over all orchestrators."""
+        return reserve(
+            self._pool,
+            task_id,
+            by=by,
+            duration=duration,
+            running_max=running_max,
+            running_per_repository_max=running_per_repository_max,
+        )
+
+    def unreserve(self, task_id: TaskId, *, by: WorkerId | None = None) -> bool:
+        """Give a reservation back: our own, or (``by`` None) any that is overdue."""
+        return release(self._pool, task_id, by=by)
+
+    def cancel(self, task_id: TaskId, *, by: str, reason: str, notice: Notice | None = None) -> Task:
+        """From any live state; a terminal task is returned as it is."""
+        fact = TaskCancelled(by=by, reason=reason, notice=notice)
+        values = {
+            "task_id": rows.text(task_id),
+            "reason": rows.text(reason),
+            "notice": None if notice is None else notice.value,
+            "data": rows.data_of(fact),
+        }
+        row = self._pool.one(_CANCEL, values)
+        return self.get(task_id) if row is None else rows.task_of(row[:-1])
+
+    def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
+        """A human lets a blocked task go on."""
+        fact = TaskUnblocked(by=by, approved=approved)
+        values = {"task_id": rows.text(task_id), "approved": rows.text_or_none(approved), "data": rows.data_of(fact)}
+        row = self._pool.one(_UNBLOCK, values)
+        if row is None:
+            task = self.get(task_id)
+            raise NotClaimable(f"task {task_id} does not wait for a human", why=f"it is {task.state}")
+        return rows.task_of(row[:-1])
+
+    def settle_notice(self, task_id: TaskId, notice: Notice, *, by: WorkerId) -> bool:
+        """The issue has been told; False if somebody else said so first."""
+        values = {
+            "task_id": rows.text(task_id),
+            "notice": notice.value,
+            "by": rows.text(by),
+            "data": rows.data_of(NoticeSent(notice=notice, by=by)),
+        }
+        return self._pool.one(_SETTLE_NOTICE, values) is not None
+
+    def _find(self, task_id: str) -> Task | None:
+        row = self._pool.one(_GET, {"task_id": task_id})
+        return None if row is None else rows.task_of(row)
+
+    def _live(self, draft: TaskDraft) -> Task | None:
+        task = next(iter(self.newest([draft.ref], draft.kind).values()), None)
+        return None if task is None or task.is_terminal else task
+
+
+def _draft_values(draft: TaskDraft) -> dict[str, Any]:
+    ref = draft.ref
+    capabilities = tuple(sorted(set(draft.capabilities)))
+    fact = TaskCreated(
+        task_id=task_id(ref, kind=draft.kind, generation=draft.generation),
+        forge=ref.forge,
+        repository=ref.repository,
+        issue=ref.number,
+        kind=draft.kind,
+        generation=draft.generation,
+        title=draft.title,
+        digest=draft.digest,
+        snapshot=draft.snapshot,
+        priority=draft.priority,
+        capabilities=capabilities,
+        asked_by=draft.asked_by,
+    )
+    return {
+        "id": fact.task_id,
+        "forge": rows.text(ref.forge),
+        "repository": rows.text(ref.repository),
+        "issue": rows.text(ref.number),
+        "kind": draft.kind.value,
+        "generation": draft.generation,
+        "title": rows.text(draft.title),
+        "digest": rows.text(draft.digest),
+        "snapshot": rows.text(draft.snapshot),
+        "correlation": correlation_id(ref),
+        "asked_by": rows.text(draft.asked_by),
+        "priority": draft.priority,
+        "capabilities": [rows.text(capability) for capability in capabilities],
+        "data": rows.data_of(fact),
+    }

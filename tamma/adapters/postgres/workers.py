@@ -1,0 +1,107 @@
+"""The registry of processes. A beat is volatile; a change of state is an event in the worker's own stream."""
+# ruff: noqa: S608 — SQL is put together from constants of this package only
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Final
+
+from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.pool import Pool
+from tamma.adapters.postgres.sql import NEWS, WORKER_COLUMNS, WORKER_TAG, append
+from tamma.core.event import WorkerRegistered, WorkerStateChanged
+from tamma.core.ids import WorkerId
+from tamma.core.worker import WorkerRecord, WorkerRole, WorkerState
+
+
+def _told(type_: str) -> str:
+    return append(
+        source="w",
+        stream="'worker:' || id",
+        type_=f"'{type_}'",
+        tags=WORKER_TAG,
+        correlation="NULL",
+        data="%(data)s::jsonb",
+    )
+
+
+def _changed(where: str) -> str:
+    """A change of state to ``%(state)s`` of one worker that satisfies ``where``, with its event."""
+    return f"""WITH held AS MATERIALIZED (SELECT id FROM worker WHERE id = %(worker)s AND {where} FOR NO KEY UPDATE),
+    clock AS MATERIALIZED (SELECT id, tamma_now() AS at FROM held),
+    w AS (UPDATE worker SET state = %(state)s, version = version + 1,
+                 last_beat_at = CASE WHEN %(state)s = 'online' THEN clock.at ELSE last_beat_at END
+          FROM clock WHERE worker.id = clock.id RETURNING worker.*, clock.at),
+    e AS ({_told("WORKER.STATE.CHANGED")})
+    SELECT {NEWS} FROM w"""
+
+
+_REGISTER: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
+    w AS (INSERT INTO worker (id, host, pid, role, release, capabilities, state, registered_at, last_beat_at)
+          SELECT %(worker)s::text, %(host)s::text, %(pid)s::int, %(role)s::text, %(release)s::text,
+                 %(capabilities)s::text[], '{WorkerState.ONLINE}', at, at FROM clock
+          ON CONFLICT DO NOTHING RETURNING worker.*, registered_at AS at),
+    e AS ({_told("WORKER.REGISTER.SUCCEEDED")})
+    SELECT 1 FROM w"""
+_BEAT: Final = "UPDATE worker SET last_beat_at = tamma_now() WHERE id = %(worker)s AND state IN ('online', 'draining')"
+_BACK: Final = _changed("state = 'offline'")
+_CHANGE: Final = _changed("state NOT IN (%(state)s, 'gone')")
+IS_SILENT: Final = "state IN ('online', 'draining') AND last_beat_at < tamma_now() - %(patience)s::interval"
+_EXPIRE: Final = _changed(IS_SILENT)
+_LIST: Final = f"SELECT {WORKER_COLUMNS} FROM worker ORDER BY registered_at DESC, id LIMIT %(limit)s"
+
+
+class PostgresWorkers:
+    """``ports.store.Workers``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def register(
+        self, worker: WorkerId, *, host: str, pid: int, role: WorkerRole, release: str, capabilities: Collection[str]
+    ) -> None:
+        """Idempotent: a worker that is known already only gives a sign of life."""
+        abilities = tuple(sorted(set(capabilities)))
+        fact = WorkerRegistered(
+            worker=worker, host=host, pid=pid, role=role, release=release, capabilities=abilities
+        )  # fmt: skip
+        row = self._pool.one(
+            _REGISTER,
+            {
+                "worker": rows.text(worker),
+                "host": rows.text(host),
+                "pid": pid,
+                "role": role.value,
+                "release": rows.text(release),
+                "capabilities": [rows.text(ability) for ability in abilities],
+                "data": rows.data_of(fact),
+            },
+        )
+        if row is None:
+            self.beat(worker)
+
+    def beat(self, worker: WorkerId) -> None:
+        """A sign of life; brings an offline worker back online. Nothing for one that is gone or was never here."""
+        if self._pool.run(_BEAT, {"worker": rows.text(worker)}) == 0:
+            self._change(_BACK, worker, WorkerState.ONLINE, "it gave a sign of life")
+
+    def change_state(self, worker: WorkerId, state: WorkerState, *, reason: str) -> None:
+        """A no-op if it is in that state already, or gone."""
+        self._change(_CHANGE, worker, state, reason)
+
+    def expire(self, worker: WorkerId, *, beat: timedelta, missed_beats_max: int) -> bool:
+        """Offline, if it has missed that many beats by the database's clock."""
+        reason = f"it missed {missed_beats_max} beats"
+        return self._change(_EXPIRE, worker, WorkerState.OFFLINE, reason, patience=beat * missed_beats_max)
+
+    def list(self, *, limit: int = 200) -> Sequence[WorkerRecord]:
+        """Newest first."""
+        return [rows.worker_of(row) for row in self._pool.all(_LIST, {"limit": limit})]
+
+    def _change(
+        self, statement: str, worker: WorkerId, state: WorkerState, reason: str, *, patience: timedelta = timedelta()
+    ) -> bool:
+        fact = WorkerStateChanged(worker=worker, state=state, reason=reason)
+        values = {"worker": rows.text(worker), "state": state.value, "patience": patience, "data": rows.data_of(fact)}
+        return self._pool.one(statement, values) is not None
