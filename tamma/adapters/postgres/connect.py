@@ -26,8 +26,10 @@ _PASSWORDS: Final = (
 # The server answers these before there is a session, so psycopg knows no SQLSTATE for them.
 _OPERATOR_MUST_ACT: Final = re.compile(
     r"authentication failed|no pg_hba\.conf entry|no password supplied|(database|role|user) \"[^\"]*\" does not exist"
-    r"|permission denied for database|could not translate host name|certificate|does not support SSL"
+    r"|permission denied for database|certificate|does not support SSL"
 )
+# A peer that vanished without a word is noticed within a minute, also by a connection that only listens.
+_KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _NO_OPTIONS: Final = re.compile(r"unsupported startup parameter")
 
 
@@ -86,11 +88,14 @@ def parse(url: str) -> dict[str, Any]:
         shown = scheme if separator else "something that is no URL"
         raise ConfigError("the database URL is wrong", why=f"it starts with {shown!r}, not postgresql://", fix=_FIX_URL)
     try:
-        return {name: value for name, value in conninfo_to_dict(f"postgresql://{rest}").items() if value is not None}
+        found = {name: value for name, value in conninfo_to_dict(f"postgresql://{rest}").items() if value is not None}
     except psycopg.Error as error:
         # With a badly quoted password libpq cuts the URL at the wrong place and cites a piece of it.
         why = re.sub(r'"[^"]*"', '"…"', str(error).strip()) if "@" in rest else str(error).strip()
         raise ConfigError("the database URL is wrong", why=why, fix=_FIX_URL) from None
+    if not re.fullmatch(r"[0-9,]*", str(found.get("port", ""))):
+        raise ConfigError("the database URL is wrong", why="its port is no number", fix=_FIX_URL)
+    return found
 
 
 def masked(text: str) -> str:
@@ -146,6 +151,7 @@ def _connect(
         "application_name": application_name,
         "connect_timeout": max(2, round(timeouts.connect.total_seconds())),
         "options": timeouts.options,
+        **_KEEPALIVES,
         **parameters,
     }
     try:

@@ -1,0 +1,216 @@
+"""Connections: which URLs are understood, what limits a session has, and who should act when one fails."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy
+from sqlalchemy import text
+
+from tamma.adapters.postgres.connect import Timeouts, connect_raw, engine_for, masked, parse, translate_errors
+from tamma.core.errors import ConfigError, ExitCode, TransientError
+
+SOON = Timeouts(connect=timedelta(seconds=2))
+
+
+@pytest.fixture
+def engine(empty_database_url: str) -> Iterator[sqlalchemy.Engine]:
+    made = engine_for(empty_database_url, application_name="tamma test", connections_max=2, timeouts=SOON)
+    yield made
+    made.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("postgres://u:p@db:5433/name", "db"),
+        ("postgresql://u:p@db:5433/name?sslmode=require", "db"),
+        ("postgresql+psycopg://u:p@db:5433/name", "db"),
+        ("postgresql://u:p%40%2F@/name?host=%2Fvar%2Frun%2Fa%20b&port=5433", "/var/run/a b"),
+    ],
+)
+def test_the_usual_spellings_of_a_url_are_understood(url: str, host: str) -> None:
+    """Also SQLAlchemy's and the one of a Unix socket."""
+    parameters = parse(url)
+    assert (parameters["host"], parameters["user"], parameters["dbname"]) == (host, "u", "name")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mysql://u:hunter2@db/name",
+        "host=db password=hunter2",
+        "postgresql+asyncpg://u:hunter2@db/name",
+        "postgresql://u:hunter2@db:port/name",
+        "postgresql://u:%zz/hunter2@db/name",
+        "postgresql://u:hunter2@db/name?nosuch=1",
+        "postgresql://u@db/name?password=hunter2&nosuch=1",
+    ],
+)
+def test_a_wrong_url_is_the_operators_business_and_its_password_is_not_shown(url: str) -> None:
+    """Exit code 2, how to write it, and no secret in the message."""
+    with pytest.raises(ConfigError) as caught:
+        engine_for(url, application_name="tamma test")
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "postgresql://" in caught.value.fix
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {caught.value.fix}"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "cannot reach postgresql://u:hunter2@db/x",
+        "postgres://u:hunter2@1@db failed",
+        "host=db password=hunter2 user=u",
+        "password = 'hunter2 \\' hunter2' user=u",
+    ],
+)
+def test_passwords_are_masked_in_every_spelling(secret: str) -> None:
+    """What stays tells where, not how."""
+    assert "hunter2" not in masked(secret)
+    assert "***" in masked(secret)
+
+
+def test_a_session_has_its_name_and_its_limits(engine: sqlalchemy.Engine) -> None:
+    """No statement, lock or idle transaction may take for ever."""
+    with engine.connect() as connection:
+        for name, wanted in {
+            "statement_timeout": "30s",
+            "lock_timeout": "10s",
+            "idle_in_transaction_session_timeout": "1min",
+            "application_name": "tamma test",
+        }.items():
+            assert connection.execute(text(f"show {name}")).scalar() == wanted
+
+
+def test_a_raw_connection_hears_notifications(empty_database_url: str) -> None:
+    """It is in autocommit, so LISTEN takes effect at once."""
+    with (
+        connect_raw(empty_database_url, application_name="tamma test") as ear,
+        connect_raw(empty_database_url, application_name="tamma test") as mouth,
+    ):
+        ear.execute("listen work")
+        mouth.execute("notify work, 'now'")
+        heard = next(ear.notifies(timeout=10))
+    assert (heard.channel, heard.payload) == ("work", "now")
+
+
+def test_nobody_there_is_temporary(tmp_path: Path) -> None:
+    """A server that is down may come back."""
+    with pytest.raises(TransientError, match="the database is away") as caught:
+        connect_raw(f"postgresql://u:hunter2@/x?host={tmp_path}", application_name="t", timeouts=SOON)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [("/test_", "/absent_"), ("tamma@", "stranger@")])
+def test_a_server_that_does_not_let_us_in_is_the_operators_business(
+    empty_database_url: str, old: str, new: str
+) -> None:
+    """Repeating does not help against an unknown database or user."""
+    with pytest.raises(ConfigError, match="does not let us in"):
+        connect_raw(empty_database_url.replace(old, new), application_name="t")
+
+
+def test_a_lost_connection_is_temporary_and_the_next_one_works(engine: sqlalchemy.Engine) -> None:
+    """The pool throws the broken connection away."""
+    with pytest.raises(TransientError), translate_errors(), engine.connect() as connection:
+        connection.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+    with translate_errors(), engine.connect() as connection:
+        assert connection.execute(text("select 1")).scalar() == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "set statement_timeout = 1; select pg_sleep(10)",
+        "do 'begin raise sqlstate ''40001''; end'",
+        "do 'begin raise sqlstate ''40P01''; end'",
+        "do 'begin raise sqlstate ''55P03''; end'",
+        "do 'begin raise sqlstate ''25006''; end'",
+        "do 'begin raise sqlstate ''57P01''; end'",
+    ],
+)
+def test_timeouts_deadlocks_serialization_and_standbys_are_temporary(engine: sqlalchemy.Engine, statement: str) -> None:
+    """Through the driver as through SQLAlchemy."""
+    with pytest.raises(TransientError), translate_errors(), engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    pooled = engine.raw_connection()
+    try:
+        with pytest.raises(TransientError), translate_errors():
+            pooled.cursor().execute(statement)
+    finally:
+        pooled.close()
+
+
+def test_a_full_pool_is_temporary(engine: sqlalchemy.Engine) -> None:
+    """It says what to do."""
+    with engine.connect(), engine.connect(), pytest.raises(TransientError, match="became free"), translate_errors():
+        engine.connect()
+
+
+def test_other_errors_pass_as_they_are(engine: sqlalchemy.Engine) -> None:
+    """A broken constraint or wrong SQL is nobody's outage."""
+    with pytest.raises(sqlalchemy.exc.ProgrammingError), translate_errors(), engine.connect() as connection:
+        connection.execute(text("select nothing from nowhere"))
+    with pytest.raises(psycopg.errors.UniqueViolation), translate_errors():
+        raise psycopg.errors.UniqueViolation
+
+
+def test_a_pooler_that_knows_no_options_is_understood(empty_database_url: str, tmp_path: Path) -> None:
+    """pgbouncer refuses session options: we do without, and prepare nothing in a session that is not ours."""
+    with Pooler(empty_database_url, tmp_path / ".s.PGSQL.5432") as pooler:
+        url = f"postgresql://tamma@/{parse(empty_database_url)['dbname']}?host={tmp_path}"
+        with connect_raw(url, application_name="tamma test") as connection:
+            assert connection.execute("show statement_timeout").fetchone() == ("0",)
+            assert connection.prepare_threshold is None
+    assert pooler.refused == 1
+
+
+class Pooler:
+    """Between a client and the server, as far as pgbouncer's refusal of ``options`` goes."""
+
+    def __init__(self, url: str, path: Path) -> None:
+        parameters = parse(url)
+        self._upstream = f"{parameters['host']}/.s.PGSQL.5432"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.refused = 0
+
+    def __enter__(self) -> Pooler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(timeout=20)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        first, _ = self._listener.accept()
+        assert b"options" in first.recv(65_536)
+        message = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+        first.sendall(b"E" + (len(message) + 4).to_bytes(4) + message)
+        first.close()
+        self.refused += 1
+        second, _ = self._listener.accept()
+        with second, socket.socket(socket.AF_UNIX) as upstream:
+            upstream.connect(self._upstream)
+            back = threading.Thread(target=_copy, args=(upstream, second), daemon=True)
+            back.start()
+            _copy(second, upstream)
+            back.join()
+
+
+def _copy(source: Any, target: Any) -> None:
+    while data := source.recv(65_536):
+        target.sendall(data)
+    target.shutdown(socket.SHUT_WR)
