@@ -18,7 +18,6 @@ from tamma.adapters.postgres.sql import (
     IS_UNRESERVED,
     LEASE,
     LEASE_OFF,
-    NEWS,
     RESERVATION_OFF,
     TASK_COLUMNS,
     WORKER_TAG,
@@ -90,7 +89,6 @@ _SETTLE: Final = change(
     held=HELD,
     sets=_END,
     event=tell(type_="'TASK.SETTLE.SUCCEEDED'", data=_END_DATA, tags=WORKER_TAG),
-    returns=f"{TASK_COLUMNS}, {NEWS}",
 )
 _REAP: Final = change(
     held=f"SELECT id, worker FROM task WHERE id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s "
@@ -102,7 +100,6 @@ _REAP: Final = change(
         data=f"{_END_DATA} || jsonb_build_object('worker', reaped)",
         tags=f"{BY_TAG} || ARRAY['worker:' || reaped]",
     ),
-    returns=f"{TASK_COLUMNS}, {NEWS}",
 )
 _STANDING: Final = "SELECT state, epoch, worker FROM task WHERE id = %(task_id)s"
 
@@ -166,8 +163,10 @@ class PostgresClaims:
             notice=decision.notice,
             run_after=None,
         )
-        row = self._write(lease, _SETTLE, {**_ended(decision, reason), "data": rows.data_of(fact)})
-        return rows.task_of(row[:-1])
+        row = self._pool.write(_SETTLE, {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)})
+        if row is None:
+            raise lost(self._pool, lease)
+        return rows.task_of(row)
 
     def reap(
         self,
@@ -200,14 +199,12 @@ class PostgresClaims:
             "dead": rows.text_or_none(dead),
             "data": rows.data_of(fact),
         }
-        row = self._pool.one(_REAP, {**_ended(decision, reason), **asked})
-        return None if row is None else rows.task_of(row[:-1])
+        row = self._pool.write(_REAP, {**_ended(decision, reason), **asked})
+        return None if row is None else rows.task_of(row)
 
-    def _write(self, lease: Lease, statement: str, values: dict[str, Any]) -> rows.Row:
-        row = self._pool.one(statement, {**held(lease), **values})
-        if row is None:
+    def _write(self, lease: Lease, statement: str, values: dict[str, Any]) -> None:
+        if self._pool.one(statement, {**held(lease), **values}) is None:
             raise lost(self._pool, lease)
-        return row
 
     def _not_claimable(self, task_id: TaskId) -> TammaError:
         row = self._pool.one(_STANDING, {"task_id": rows.text(task_id)})

@@ -13,7 +13,7 @@ from typing import Final
 from tamma.core.task import CLAIMABLE, LIVE, TaskState
 
 CHANNEL: Final = "tamma"
-NEWS: Final = f"pg_notify('{CHANNEL}', '')"
+NEWS: Final = f"NOTIFY {CHANNEL}"
 
 TASK_COLUMNS: Final = (
     "id, forge, repository, issue, kind, generation, state, title, digest, snapshot, correlation, created_at, asked_by, "

@@ -16,7 +16,6 @@ from tamma.adapters.postgres.sql import (
     IS_LIVE,
     IS_RUNNING,
     LEASE_OFF,
-    NEWS,
     RESERVATION_OFF,
     TASK_COLUMNS,
     change,
@@ -39,7 +38,7 @@ _CREATE: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
                  %(correlation)s::text, at, %(asked_by)s::text, %(priority)s::int, %(capabilities)s::text[]
           FROM clock ON CONFLICT DO NOTHING RETURNING task.*, created_at AS at),
     e AS ({tell(type_="'TASK.CREATE.SUCCEEDED'")})
-    SELECT {TASK_COLUMNS}, {NEWS} FROM t"""
+    SELECT {TASK_COLUMNS} FROM t"""
 _GET: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s"
 _LEASE: Final = f"SELECT epoch, worker, lease_expires_at FROM task WHERE id = %(task_id)s AND {IS_RUNNING}"
 _NEWEST: Final = f"""SELECT DISTINCT ON (forge, repository, issue) {TASK_COLUMNS}
@@ -56,14 +55,12 @@ _CANCEL: Final = change(
     sets=f"state = '{next_state(TaskState.QUEUED, Trigger.CANCEL)}', {LEASE_OFF}, {RESERVATION_OFF}, run_after = NULL, "
     f"finished_at = clock.at, outcome = '{Outcome.CANCELLED}', reason = %(reason)s, notice = %(notice)s",
     event=tell(type_="'TASK.CANCEL.SUCCEEDED'"),
-    returns=f"{TASK_COLUMNS}, {NEWS}",
 )
 # An untold "asked" is moot once it is answered.
 _UNBLOCK: Final = change(
     held=f"SELECT id FROM task WHERE id = %(task_id)s AND state = '{TaskState.BLOCKED}' FOR NO KEY UPDATE",
     sets=f"state = '{next_state(TaskState.BLOCKED, Trigger.UNBLOCK)}', approved = %(approved)s, notice = NULL",
     event=tell(type_="'TASK.UNBLOCK.SUCCEEDED'"),
-    returns=f"{TASK_COLUMNS}, {NEWS}",
 )
 _SETTLE_NOTICE: Final = change(
     held="SELECT id FROM task WHERE id = %(task_id)s AND notice = %(notice)s FOR NO KEY UPDATE",
@@ -84,8 +81,8 @@ class PostgresTasks:
         """The new task, or the one that already has this id."""
         wanted = _draft_values(draft)
         for _ in range(_CREATE_TRIES):
-            if (row := self._pool.one(_CREATE, wanted)) is not None:
-                return rows.task_of(row[:-1])
+            if (row := self._pool.write(_CREATE, wanted)) is not None:
+                return rows.task_of(row)
             if (task := self._find(wanted["id"])) is not None:
                 return task
             if (other := self._live(draft)) is not None:
@@ -162,18 +159,18 @@ class PostgresTasks:
             "notice": None if notice is None else notice.value,
             "data": rows.data_of(fact),
         }
-        row = self._pool.one(_CANCEL, values)
-        return self.get(task_id) if row is None else rows.task_of(row[:-1])
+        row = self._pool.write(_CANCEL, values)
+        return self.get(task_id) if row is None else rows.task_of(row)
 
     def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
         """A human lets a blocked task go on."""
         fact = TaskUnblocked(by=by, approved=approved)
         values = {"task_id": rows.text(task_id), "approved": rows.text_or_none(approved), "data": rows.data_of(fact)}
-        row = self._pool.one(_UNBLOCK, values)
+        row = self._pool.write(_UNBLOCK, values)
         if row is None:
             task = self.get(task_id)
             raise NotClaimable(f"task {task_id} does not wait for a human", why=f"it is {task.state}")
-        return rows.task_of(row[:-1])
+        return rows.task_of(row)
 
     def settle_notice(self, task_id: TaskId, notice: Notice, *, by: WorkerId) -> bool:
         """The issue has been told; False if somebody else said so first."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import NEWS, WORKER_COLUMNS, WORKER_TAG, append
+from tamma.adapters.postgres.sql import WORKER_COLUMNS, WORKER_TAG, append
 from tamma.core.event import WorkerRegistered, WorkerStateChanged
 from tamma.core.ids import WorkerId
 from tamma.core.worker import WorkerRecord, WorkerRole, WorkerState
@@ -34,7 +34,7 @@ def _changed(where: str) -> str:
                  last_beat_at = CASE WHEN %(state)s = 'online' THEN clock.at ELSE last_beat_at END
           FROM clock WHERE worker.id = clock.id RETURNING worker.*, clock.at),
     e AS ({_told("WORKER.STATE.CHANGED")})
-    SELECT {NEWS} FROM w"""
+    SELECT 1 FROM w"""
 
 
 _REGISTER: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
@@ -104,4 +104,4 @@ class PostgresWorkers:
     ) -> bool:
         fact = WorkerStateChanged(worker=worker, state=state, reason=reason)
         values = {"worker": rows.text(worker), "state": state.value, "patience": patience, "data": rows.data_of(fact)}
-        return self._pool.one(statement, values) is not None
+        return self._pool.write(statement, values) is not None
