@@ -47,9 +47,12 @@ def _judge(
 ) -> GateReport:
     before, middle, now = base.tests or {}, statuses(overlay), change.tests or {}
     green = {i for i, s in now.items() if s is TestStatus.PASSED and i not in flaky and not broken_in(i, change.broken_files)}
-    fixed = {i for i in green if middle.get(i) is not TestStatus.PASSED or broken_in(i, overlay.broken_files)}
-    absent = {i for i in fixed if i not in middle and not broken_in(i, overlay.broken_files)}
     was_green = {i for i, s in before.items() if s is TestStatus.PASSED and not broken_in(i, base.broken_files)}
+    # One file that cannot be collected may keep a whole session from running: what is absent then was not asked, and what
+    # passes on the base is no proof by being absent.
+    absent = set() if overlay.broken_files else {i for i in green - was_green if i not in middle}
+    red = {i for i in green if middle.get(i, TestStatus.PASSED) is not TestStatus.PASSED or broken_in(i, overlay.broken_files)}
+    fixed = red | absent
     regressed = {i for i in was_green - flaky if now.get(i) is TestStatus.FAILED or broken_in(i, change.broken_files)}
     removed = {i for i, s in before.items() if s is not TestStatus.SKIPPED and i not in now} - regressed
     if regressed:

@@ -140,7 +140,10 @@ def _by_tests(
     ran_before = {i for i, s in before.items() if s is not _SKIPPED and i not in was_broken and i in (base.tests or {} if base else {})}
     skipped_files = {i for i, s in now.items() if s is _SKIPPED and "::" not in i}
     newly_skipped = {i for i in ran_before if now.get(i) is _SKIPPED or (i not in now and file_of(i) in skipped_files)}
-    verdict, summary = _word(before, now, regressed=len(regressed), unfixed=len(unfixed), old=len(old), flaky=len(flaky), fault=fault, base=base)
+    asked = sum(s is not _SKIPPED for s in (run.tests or {}).values())
+    if not asked and run.broken_files:
+        ran_before = set()  # the session stopped at a broken file: what is absent was not removed
+    verdict, summary = _word(before, now, asked=asked, regressed=len(regressed), unfixed=len(unfixed), old=len(old), flaky=len(flaky), fault=fault, base=base)
     return Comparison(
         verdict=verdict,
         summary=summary,
@@ -189,15 +192,16 @@ def _fault(base: TestRun | None, run: TestRun, *, ran: int, flaky: tuple[str, ..
 
 
 def _word(
-    before: Statuses, now: Statuses, *, regressed: int, unfixed: int, old: int, flaky: int, fault: str, base: TestRun | None
+    before: Statuses, now: Statuses, *, asked: int, regressed: int, unfixed: int, old: int, flaky: int, fault: str, base: TestRun | None
 ) -> tuple[GateVerdict, str]:
     parts = [f"{regressed} regressed"] * bool(regressed) + [f"{unfixed} new or touched failing"] * bool(unfixed)
     notes = [f"{old} old failures left alone"] * bool(old) + [f"{flaky} flaky"] * bool(flaky)
     if parts or fault:
         return GateVerdict.FAIL, "; ".join([*parts, *([fault] if fault else []), *notes])
-    if not _ran(now):
-        verdict = GateVerdict.UNABLE if base is None else GateVerdict.SKIP
-        return verdict, "no test ran" if _ran(before) else "no test ran, here or on the base" if base else "no test ran"
+    if not asked:
+        broken = sum("::" not in i for i, s in now.items() if s is _FAILED)
+        why = f"no test ran, since {broken} files cannot be collected, on the base either" if broken else "no test ran, here or on the base"
+        return (GateVerdict.SKIP, why) if base is not None and not broken else (GateVerdict.UNABLE, why if base else "no test ran")
     passed = sum(s is _PASSED for s in now.values())
     return GateVerdict.PASS, "; ".join([f"{passed} tests passed", *notes])
 

@@ -35,6 +35,8 @@ BASE = run({OLD: P})
         (run({OLD: P, NEW: F}), run({OLD: F, NEW: P}), GateVerdict.FAIL, (NEW,)),
         (run({OLD: P, NEW: F}), run({NEW: P}), GateVerdict.PASS, (NEW,)),
         (run({OLD: P, NEW: F}), run({"u.py::x": P}, broken=("t.py",)), GateVerdict.FAIL, ("u.py::x",)),
+        (run({}, broken=("u.py",)), run({OLD: P, "u.py::x": P, "v.py::y": P}), GateVerdict.PASS, ("u.py::x",)),
+        (run({}), run({OLD: P}), GateVerdict.FAIL, ()),
         (run(None), run({NEW: P}), GateVerdict.UNABLE, ()),
         (run({NEW: F}), run(None), GateVerdict.UNABLE, ()),
         (run(None, unable="gone"), run({NEW: P}), GateVerdict.UNABLE, ()),

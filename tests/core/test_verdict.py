@@ -110,6 +110,12 @@ def test_a_broken_file_regresses_its_tests() -> None:
     assert (found.verdict, found.regressed, found.removed) == (FAIL, (A, B), ())
 
 
+def test_a_session_stopped_by_a_broken_file_removed_nothing() -> None:
+    """pytest runs no test at all then; the broken file is named, not everything else."""
+    found = compare(run({A: P, C: P}), run({}, code=2, broken=("z.py",)))
+    assert (found.verdict, found.unfixed, found.removed) == (FAIL, ("z.py",), ())
+
+
 def test_an_old_broken_file_is_an_old_failure() -> None:
     """Broken on the base too, untouched: left alone; touched: counts."""
     base, now = run({C: P}, code=2, broken=("tests/test_a.py",)), run({C: P}, code=2, broken=("tests/test_a.py",))
@@ -164,6 +170,8 @@ def test_an_unknown_base_makes_every_failure_count(base: TestRun | None) -> None
         (run({A: P, C: F}), run({A: P, C: F}, code=3), FAIL),
         (run({A: P, C: F}), run({A: P}, code=0), PASS),
         (run({A: P}), run({A: P}, code=-9, timed_out=True), FAIL),
+        (run({}, code=2, broken=("z.py",)), run({}, code=2, broken=("z.py",)), UNABLE),
+        (run({A: P}), run({}, code=2, broken=("z.py",)), FAIL),
     ],
 )
 def test_runs_as_a_whole(base: TestRun | None, change: TestRun, verdict: GateVerdict) -> None:
