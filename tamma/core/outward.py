@@ -13,17 +13,21 @@ from tamma.core.redact import bounded, clean
 # A zero-width space ends a forge's pattern without a visible trace.
 _BREAK: Final = "\u200b"
 _MENTION: Final = re.compile(r"@(?=[\w\[])")
-_REFERENCE: Final = re.compile(r"(?<![&\w])([#!])(?=\d)|\b(GH-)(?=\d)", re.IGNORECASE)
+_REFERENCE: Final = re.compile(r"(?<!&)[#!](?=\d)|\bGH-(?=\d)", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"\b(https?|ftp|data|javascript|mailto|ssh|file)(:)(?=\S)|\b(www)(\.)(?=\w)", re.IGNORECASE)
 _COMMAND: Final = re.compile(r"^(\s*)/(?=[a-z])", re.MULTILINE)
+# An image or a link without a scheme (``![](//host/x)``), and HTML.
+_MARKUP: Final = re.compile(r"\](?=[(\[:])|/(?=/\w)|<(?=[A-Za-z/!?])")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|~!])")
 _TICKS: Final = re.compile(r"`+")
 
 
 def defused(text: str) -> str:
-    """The same words, inert on a forge: mentions, references (and so closing keywords), links and slash commands are broken."""
+    """The same words, inert on a forge: mentions, references (and so closing keywords), links,
+    images, HTML and slash commands are broken."""
     text = _MENTION.sub("@" + _BREAK, clean(text))
     text = _REFERENCE.sub(lambda m: m.group() + _BREAK, text)
+    text = _MARKUP.sub(lambda m: m.group() + _BREAK, text)
     text = _SCHEME.sub(lambda m: (m.group(1) or m.group(3)) + _BREAK + (m.group(2) or m.group(4)), text)
     return _COMMAND.sub(r"\1" + _BREAK + "/", text)
 
