@@ -6,6 +6,7 @@ system has them. On a system without ``/proc`` the lists are empty; callers fall
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterable
@@ -130,19 +131,23 @@ def _is_same(proc: Proc) -> bool:
 def send_all(procs: Iterable[Proc], signum: int, *, spared_group: int) -> None:
     """Signal each, and first its whole group at once: a group that forks without end has no moment to slip through.
 
-    ``spared_group`` is the group of the caller's own, which is never signalled as a group.
+    ``spared_group`` is the group of the caller's own, which is never signalled as a group. A group's number cannot be
+    reused while it has a member, so one member that is still the same proves the group.
     """
-    procs = list(procs)
-    for pgid in {proc.pgid for proc in procs if proc.pgid not in (0, 1, spared_group)}:
-        member = next(proc for proc in procs if proc.pgid == pgid)
-        now = read(member.pid)
-        if now is not None and now.start == member.start and now.pgid == pgid:
-            try:
-                os.killpg(pgid, signum)
-            except OSError:
-                continue
+    groups: dict[int, list[Proc]] = {}
     for proc in procs:
-        send(proc, signum)
+        groups.setdefault(proc.pgid, []).append(proc)
+    for pgid, members in groups.items():
+        if pgid not in (0, 1, spared_group) and any(map(_is_same, members)):
+            _send_group(pgid, signum)
+    for members in groups.values():
+        for proc in members:
+            send(proc, signum)
+
+
+def _send_group(pgid: int, signum: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pgid, signum)
 
 
 def become_subreaper() -> bool:

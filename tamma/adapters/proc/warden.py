@@ -14,6 +14,7 @@ Protocol on the control socket (descriptor in argv): the request as one JSON lin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -28,7 +29,15 @@ LINGER_SECONDS: Final = 0.3
 LEFTOVER_SECONDS: Final = 1.0
 KILL_SECONDS: Final = 20.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_RESET: Final = (*_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
+_RESET: Final = (
+    *_SIGNALS,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGQUIT,
+    signal.SIGCHLD,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 class Warden:
@@ -42,6 +51,9 @@ class Warden:
         self._at_once = False
         self._wake, self._wake_in = os.pipe()
         self._is_complete = tree.become_subreaper()
+        self._nice = os.nice(0)
+        with contextlib.suppress(OSError):
+            os.nice(-10)  # where it is allowed: a thousand busy processes must not keep their end from running
         tree.die_with_parent(signal.SIGTERM)
 
     def run(self) -> None:
@@ -71,6 +83,7 @@ class Warden:
         warden = os.getpid()
         self._child = os.fork()
         if self._child == 0:
+            os.nice(self._nice - os.nice(0))
             _become(request, warden=warden, trouble=trouble_in)
         os.close(trouble_in)
         said = os.read(trouble, 64).decode()
@@ -173,13 +186,12 @@ class Warden:
 
     def _signal(self, signum: int) -> None:
         living = self._living()
+        if any(proc.sid == self._child for proc in living):
+            # Before the slow, exact way: most bombs share the command's group, and its number is not free while they live.
+            with contextlib.suppress(OSError):
+                os.killpg(self._child, signum)
         if os.path.isdir("/proc/self"):  # noqa: PTH112 — light to import on purpose
             tree.send_all(living, signum, spared_group=os.getpgrp())
-        elif living:
-            try:
-                os.killpg(self._child, signum)
-            except OSError:
-                return
 
     def _say(self, line: str) -> None:
         try:
@@ -213,9 +225,9 @@ def _become(request: dict[str, Any], *, warden: int, trouble: int) -> None:
 def main() -> None:
     """Run as ``python -I -S -c '…' FOLDER CONTROL``."""
     control = int(sys.argv[2])
-    os.set_inheritable(control, False)
+    os.set_inheritable(control, False)  # noqa: FBT003 — positional only
     try:
         Warden(control).run()
-    except BaseException as e:  # noqa: BLE001 — told to the worker, which raises it
+    except BaseException as e:
         os.write(control, f"B {type(e).__name__}: {e}\n".encode())
         raise

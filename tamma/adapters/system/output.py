@@ -36,7 +36,8 @@ class Kept:
         left_out = self.total - len(self._head) - len(self._tail)
         if left_out:
             return bounded(
-                f"{_decode(self._head)}\n[… {left_out} bytes left out …]\n{_decode(self._tail)}", bytes_max=self._bytes_max + 64
+                f"{_decode(self._head)}\n[… {left_out} bytes left out …]\n{_decode(self._tail)}",
+                bytes_max=self._bytes_max + 64,
             )
         return bounded(_decode(self._head + self._tail), bytes_max=self._bytes_max)
 

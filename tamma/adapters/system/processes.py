@@ -86,7 +86,7 @@ class _Run:
         self._lines = Lines(on_line) if on_line else None
         self._should_stop = should_stop or (lambda: False)
         self._selector = selectors.DefaultSelector()
-        self._warden: subprocess.Popen[bytes] | None = None
+        self._warden: subprocess.Popen[bytes] | None = None  # noqa: TID251 — the type
         self._said = bytearray()
         self._marker: str | None = None
         self._cwd = ""
@@ -121,7 +121,9 @@ class _Run:
                 pass_fds=(theirs.fileno(),),
             )
         except OSError as e:
-            raise TransientError(f"{self._program} cannot be started", why=str(e), fix="free processes or memory") from e
+            raise TransientError(
+                f"{self._program} cannot be started", why=str(e), fix="free processes or memory"
+            ) from e
         finally:
             theirs.close()
             os.close(output_in)
@@ -133,8 +135,7 @@ class _Run:
             self._started = self._last_output = time.monotonic()
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(request).encode() + b"\n")
-        self._selector.register(self._control, selectors.EVENT_READ, self._on_control)
-        self._control.setblocking(False)
+        self._watch(self._control.fileno(), selectors.EVENT_READ, self._on_control)
 
     def follow(self) -> None:
         """Read and feed until the tree is dead."""
@@ -220,7 +221,7 @@ class _Run:
             data = b""
         if not data:
             self._is_lost = self._left is None
-            self._selector.unregister(self._control)
+            self._selector.unregister(self._control.fileno())
             return
         self._said += data
         while b"\n" in self._said:
