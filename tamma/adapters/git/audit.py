@@ -96,7 +96,9 @@ def clashes(added: Iterable[bytes], everything: Iterable[bytes]) -> list[str]:
         for prefix in _prefixes(path):
             others = sorted(spellings.get(_fold(prefix), set()) - {prefix})
             if others:
-                found.append(f"{show(path)} clashes with {show(others[0])} where file names ignore case or accents' form")
+                found.append(
+                    f"{show(path)} clashes with {show(others[0])} where file names ignore case or accents' form"
+                )
                 break
     return found
 
@@ -107,4 +109,6 @@ def _prefixes(path: bytes) -> list[bytes]:
 
 
 def _fold(path: bytes) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path.decode("utf-8", "backslashreplace")).casefold())
+    return unicodedata.normalize(
+        "NFC", unicodedata.normalize("NFC", path.decode("utf-8", "backslashreplace")).casefold()
+    )

@@ -48,7 +48,11 @@ class Capture:
         """Read, audit, commit."""
         before = list_tree(self.git, self.base.tree)
         findings = Walk(
-            self.folder, base=before, excludes=self.excludes, ignored=_Rules(self, before).ignored, bounds=self._bounds()
+            self.folder,
+            base=before,
+            excludes=self.excludes,
+            ignored=_Rules(self, before).ignored,
+            bounds=self._bounds(),
         ).run()
         after = _merge(before, findings)
         refusals = [*findings.refusals, *clashes([p for p in after if p not in before], after)]
@@ -63,12 +67,16 @@ class Capture:
             changed_bytes_max=_CHANGED_FACTOR * self.policy.bytes_max,
         )
 
-    def _write_tree(self, before: Mapping[bytes, Entry], after: Mapping[bytes, Entry], contents: Mapping[str, bytes]) -> Oid:
+    def _write_tree(
+        self, before: Mapping[bytes, Entry], after: Mapping[bytes, Entry], contents: Mapping[str, bytes]
+    ) -> Oid:
         needed = {entry.oid for path, entry in after.items() if before.get(path) != entry}
         stream = b"".join(b"blob\ndata %d\n%s\n" % (len(c), c) for oid, c in contents.items() if oid in needed)
         if stream:  # fast-import checks for SHA-1 collisions, and never looks at attributes or the work tree
             self.git.run("fast-import", "--quiet", "--done", stdin=stream + b"done\n")
-        changed = [(path, after.get(path)) for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
+        changed = [
+            (path, after.get(path)) for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+        ]
         if not changed:
             return self.base.tree
         index = self.desk / "capture.index"
@@ -76,7 +84,9 @@ class Capture:
         assert self.git.git_dir is not None
         git = self.git.at(self.git.git_dir, index=index)
         zero = "0" * len(self.base.commit)
-        git.run("update-index", "--add", "--replace", "-z", "--index-info", stdin=index_lines(sorted(changed), zero=zero))
+        git.run(
+            "update-index", "--add", "--replace", "-z", "--index-info", stdin=index_lines(sorted(changed), zero=zero)
+        )
         return Oid(git.text("write-tree"))
 
     def _commit(self, tree: Oid, message: str) -> Oid:
@@ -95,7 +105,9 @@ class _Rules:
 
     def __init__(self, capture: Capture, before: Mapping[bytes, Entry]) -> None:
         self._capture = capture
-        self._paths = [p for p, e in before.items() if p.rsplit(b"/", 1)[-1] == b".gitignore" and e.mode.startswith("100")]
+        self._paths = [
+            p for p, e in before.items() if p.rsplit(b"/", 1)[-1] == b".gitignore" and e.mode.startswith("100")
+        ]
         self._folder = capture.desk / "rules"
         self._git: Git | None = None
 

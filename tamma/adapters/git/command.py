@@ -111,7 +111,9 @@ class Git:
     work_tree: Path | None = None
     index: Path | None = None
     transport: Transport | None = None
-    hold: tuple[int, ...] = ()  # descriptors a child keeps: a flock then lasts as long as the child, even if we are killed
+    hold: tuple[
+        int, ...
+    ] = ()  # descriptors a child keeps: a flock then lasts as long as the child, even if we are killed
 
     @classmethod
     def find(cls, *, home: Path, search_path: str | None = None, protocols: tuple[str, ...] = PROTOCOLS) -> Git:
@@ -192,7 +194,11 @@ class Git:
             "GIT_EDITOR": "false",
             "GIT_PAGER": "cat",
         }
-        for name, place in (("GIT_DIR", self.git_dir), ("GIT_WORK_TREE", self.work_tree), ("GIT_INDEX_FILE", self.index)):
+        for name, place in (
+            ("GIT_DIR", self.git_dir),
+            ("GIT_WORK_TREE", self.work_tree),
+            ("GIT_INDEX_FILE", self.index),
+        ):
             if place is not None:
                 env[name] = str(place)
         allowed = tuple((f"protocol.{name}.allow", "always") for name in self.protocols)
@@ -236,9 +242,7 @@ def _start(argv: list[str], *, cwd: Path, env: dict[str, str], hold: tuple[int, 
         raise TransientError(f"git cannot be started: {e}", fix="free processes, memory or descriptors") from e
 
 
-def _talk(
-    child: Child, stdin: bytes, *, deadline: float, output_bytes_max: int, verb: str
-) -> tuple[bytes, bytes]:
+def _talk(child: Child, stdin: bytes, *, deadline: float, output_bytes_max: int, verb: str) -> tuple[bytes, bytes]:
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None

@@ -82,5 +82,7 @@ def _change(path: bytes, meta: list[str], count: tuple[str, str], sizes: Mapping
 def _sizes(git: Git, oids: list[str]) -> dict[str, int]:
     if not oids:
         return {}
-    text = git.text("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin="".join(f"{o}\n" for o in oids).encode())
+    text = git.text(
+        "cat-file", "--batch-check=%(objectname) %(objectsize)", stdin="".join(f"{o}\n" for o in oids).encode()
+    )
     return {oid: int(size) for oid, size in (line.split() for line in text.splitlines())}

@@ -93,6 +93,8 @@ class Mirror:
 
     def read_file(self, commit: Oid, path: str, *, bytes_max: int) -> bytes | None:
         """A regular file's bytes."""
+        if any(part in {"", ".", ".."} for part in path.split("/")):
+            return None
         try:
             entry = self.here.run("ls-tree", "-z", commit, "--", path).stdout
         except GitFailed as e:
@@ -106,7 +108,9 @@ class Mirror:
     def _ask_head(self) -> tuple[str, Oid]:
         wanted = self.remote.base_branch
         if wanted is not None and not is_branch(wanted):
-            raise ConfigError(f"{wanted!r} is not a branch name", why="git would not take it", fix="correct base_branch")
+            raise ConfigError(
+                f"{wanted!r} is not a branch name", why="git would not take it", fix="correct base_branch"
+            )
         refs = self._ls_remote("HEAD", *([f"refs/heads/{wanted}"] if wanted else []))
         branch = wanted or str(refs.get("symref:HEAD", "")).removeprefix("refs/heads/")
         commit = refs.get(f"refs/heads/{branch}") or (refs.get("HEAD") if branch and not wanted else None)
@@ -120,7 +124,9 @@ class Mirror:
                 fix="push a first commit to it",
             )
         raise PermanentError(
-            f"repository {self.remote.name} has no branch {branch}" if branch else f"{self.remote.name} names no default branch",
+            f"repository {self.remote.name} has no branch {branch}"
+            if branch
+            else f"{self.remote.name} names no default branch",
             why=f"it has {', '.join(heads[:10])}",
             fix="set base_branch to one of them",
         )
@@ -128,7 +134,9 @@ class Mirror:
     def _ls_remote(self, *patterns: str) -> dict[str, Oid]:
         try:
             git = self.git.reaching(self.transport)
-            text = git.run("ls-remote", "--symref", "--", self.remote.url, *patterns).stdout.decode(errors="surrogateescape")
+            text = git.run("ls-remote", "--symref", "--", self.remote.url, *patterns).stdout.decode(
+                errors="surrogateescape"
+            )
         except GitFailed as e:
             raise remote_error(e, doing=f"asking repository {self.remote.name} for its branches") from e
         refs: dict[str, Oid] = {}
@@ -261,8 +269,6 @@ def check_remote(remote: Remote, *, protocols: tuple[str, ...]) -> None:
             why="every process on this machine could read it in git's arguments",
             fix="take it out of the url; a token belongs in the forge's token setting",
         )
-
-
 
 
 def _base_ref(branch: str) -> str:

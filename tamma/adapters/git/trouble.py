@@ -19,7 +19,10 @@ _PERMANENT: Final = (
     ),
     (r"dubious ownership", "let the user that runs Tamma own the repository"),
     (r"transport '.*' not allowed|unable to find remote helper", "use an https, ssh or file url"),
-    (r"unable to update url base from redirection|redirect", "the repository has moved: put its new url in the configuration"),
+    (
+        r"unable to update url base from redirection|redirect",
+        "the repository has moved: put its new url in the configuration",
+    ),
     (r"fsck error|error in object|invalid path", "the repository holds objects that git itself calls dangerous"),
 )
 _LOCAL_DAMAGE: Final = re.compile(

@@ -234,7 +234,9 @@ class Walk:
             self._bytes += entry.size
             if self._bytes > self._bounds.changed_bytes_max:
                 if self._bytes - entry.size <= self._bounds.changed_bytes_max:
-                    self._found.refusals.append(f"the changed files hold more than {self._bounds.changed_bytes_max} bytes")
+                    self._found.refusals.append(
+                        f"the changed files hold more than {self._bounds.changed_bytes_max} bytes"
+                    )
                 self._found.refused.add(path)
                 return
             self._found.contents[entry.oid] = content

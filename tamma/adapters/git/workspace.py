@@ -104,10 +104,14 @@ class GitWorkspace:
             parent_tree = self._git.text("rev-parse", "--verify", f"{told[1]}^{{tree}}") if len(told) == 2 else ""
         except GitFailed as e:
             raise PermanentError(
-                f"commit {commit} is gone", why="it was captured on another machine, or its mirror was rebuilt", fix="run the task again"
+                f"commit {commit} is gone",
+                why="it was captured on another machine, or its mirror was rebuilt",
+                fix="run the task again",
             ) from e
         if not parent_tree:
-            raise PermanentError(f"commit {commit} is not one of ours", why="it does not stand on exactly one base commit")
+            raise PermanentError(
+                f"commit {commit} is not one of ours", why="it does not stand on exactly one base commit"
+            )
         with _local("restoring an earlier candidate"):
             self._base = replace(self._base, commit=Oid(told[1]), tree=Oid(parent_tree))
             remove_tree(self.folder, root=self._home)
@@ -135,7 +139,9 @@ class GitWorkspace:
         """See the port."""
         with _local("laying files over the base"):
             theirs = list_tree(self._git, candidate.tree)
-            chosen = [(p, theirs.get(p)) for p in sorted(path.encode("utf-8", "surrogateescape") for path in set(paths))]
+            chosen = [
+                (p, theirs.get(p)) for p in sorted(path.encode("utf-8", "surrogateescape") for path in set(paths))
+            ]
             index = self._home / "desk" / "overlay.index"
             shutil.copyfile(self._index, index)
             git = self._git.at(self.git_dir, index=index)
@@ -170,7 +176,11 @@ class GitWorkspace:
         index = index or self._index
         self._write_out(tree, self.folder, index=index)
         write_disposable(
-            self.folder / ".git", objects=self._mirror.objects, base=self._base, index=index, excludes=self._settings.excludes
+            self.folder / ".git",
+            objects=self._mirror.objects,
+            base=self._base,
+            index=index,
+            excludes=self._settings.excludes,
         )
 
     def _write_out(self, tree: Oid, folder: Path, *, index: Path) -> None:

@@ -119,7 +119,7 @@ class GitWorkspaces:
         return Mirror(root=root, remote=remote, git=self._git, transport=self._transport(remote))
 
     def _task_folder(self, task_id: TaskId) -> Path:
-        return make_private(self._state / "workspaces") / parse_task_id(task_id)
+        return make_private(self._state / "workspaces") / parse_task_id(task_id or "none")
 
     def _left(self, task_id: TaskId, *, epoch: int) -> list[Path]:
         """Folders of attempts before ``epoch``, oldest first."""
