@@ -48,6 +48,9 @@ def pytest_configure_node(node: object) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _lock in config.stash:
+        if given := os.environ.get("TAMMA_TEST_DATABASE_URL"):
+            with psycopg.connect(given, autocommit=True) as connection:
+                connection.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(_template(config))))
         _remove(config.stash[_root])
         os.close(config.stash[_lock])
 
@@ -68,7 +71,7 @@ def postgres_server(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def database_template(postgres_server: str, request: pytest.FixtureRequest) -> str:
     """Name of a migrated database that nobody uses, made once for all workers."""
-    name = f"template_{request.config.stash[_root].name.removeprefix(_PREFIX).lower()}"
+    name = _template(request.config)
     with psycopg.connect(postgres_server) as connection:
         connection.autocommit = True
         connection.execute("select pg_advisory_lock(hashtext(%s))", [name])
@@ -103,6 +106,10 @@ def _fresh(server_url: str, template: str) -> Iterator[str]:
     yield _other(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def _template(config: pytest.Config) -> str:
+    return f"template_{config.stash[_root].name.removeprefix(_PREFIX).lower()}"
 
 
 def _other(url: str, database: str) -> str:

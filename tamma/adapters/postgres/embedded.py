@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ _SOCKET_PATH_BYTES_MAX: Final = 107 if server.HAS_PROC else 103
 _START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 60
 _ORPHANS_SECONDS: Final = 2
+_ANSWER_SECONDS: Final = 5
+_SSL_REQUEST: Final = (8).to_bytes(4) + (80_877_103).to_bytes(4)  # the one question anybody may ask a PostgreSQL
 _LOG_BYTES_MAX: Final = 1_000_000
 _SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
@@ -51,7 +54,9 @@ class EmbeddedPostgres:
         with self._access():
             if self._made.exists() and self._answers():
                 return self.url()
-            self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if not self._root.exists():
+                self._root.mkdir(parents=True, exist_ok=True)
+                self._root.chmod(0o711)  # the server's own user passes, whatever the umask says, and sees nothing
             with self._exclusive():
                 self._ensure_cluster()
                 self._ensure_server()
@@ -164,11 +169,14 @@ class EmbeddedPostgres:
         if not server.is_ready(self._data):
             return False
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as client:
+            client.settimeout(_ANSWER_SECONDS)
             try:
                 client.connect(f"{self._socket_folder()}/{server.SOCKET}")
+                # A connection alone proves little: the socket of a server that is being killed still takes them.
+                client.sendall(_SSL_REQUEST)
+                return client.recv(1) in (b"N", b"S")
             except OSError:
                 return False
-        return True
 
     def _is_free(self) -> bool:
         life = server.try_lock(self._root / "server.lock")
@@ -218,7 +226,9 @@ class EmbeddedPostgres:
     def _access(self) -> Iterator[None]:
         try:
             yield
-        except PermissionError as error:
+        except subprocess.TimeoutExpired as error:
+            raise self._not_started(f"initdb took longer than {error.timeout:.0f} seconds") from error
+        except OSError as error:
             raise ConfigError(
                 "the embedded database cannot be opened",
                 why=f"{error.strerror}: {error.filename or self._root}",

@@ -69,15 +69,15 @@ def open_copy(binaries: Binaries, places: Iterable[Path]) -> Binaries:
     """
     tried: list[str] = []
     for place in places:
-        target = place / f"{binaries.version}-{MAJOR}"
-        copied = Binaries(site=target, version=binaries.version)
+        copied = Binaries(site=place / f"{binaries.version}-{MAJOR}", version=binaries.version)
         try:
-            if not (target / _COMPLETE).exists():
-                _copy(binaries, target)
+            _make_open(place)
+            if _is_ours(place) and not (copied.site / _COMPLETE).exists():
+                _copy(binaries, copied.site)
         except OSError as error:
             tried.append(f"{place} ({error.strerror})")
             continue
-        if open_to_all(copied) and _is_ours(target):
+        if _is_ours(place) and _is_ours(copied.site) and open_to_all(copied):
             return copied
         tried.append(f"{place} (closed, or not ours)")
     raise ConfigError(
@@ -118,10 +118,19 @@ def _is_open(path: Path, need: int) -> bool:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Nobody else could have put, or could still put, programs there."""
-    return all(path.stat().st_uid in (0, os.geteuid()) for path in (folder.parent, folder)) and not (
-        (folder.stat().st_mode | folder.parent.stat().st_mode) & (stat.S_IWOTH | stat.S_IWGRP)
+    """Nobody else could have put programs there, and nobody else can."""
+    info = folder.lstat()
+    return (
+        stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     )
+
+
+def _make_open(folder: Path) -> None:
+    """Whatever the umask says; folders that exist are left alone."""
+    if not folder.exists():
+        _make_open(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
 
 
 def _absent(why: str) -> ConfigError:

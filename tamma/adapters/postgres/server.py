@@ -97,7 +97,9 @@ def initialise(binaries: Binaries, *, data: Path, owner: Owner) -> None:
         ) from error
     os.sync()  # once, instead of one fsync for each of a thousand files
     scratch.rename(data)
-    os.sync()
+    parent = os.open(data.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(parent)
+    os.close(parent)
 
 
 def launch(binaries: Binaries, *, data: Path, owner: Owner, log: Path, life: int) -> None:
@@ -115,7 +117,7 @@ def launch(binaries: Binaries, *, data: Path, owner: Owner, log: Path, life: int
         # The shell leaves at once, so that the server is nobody's child and nobody has to reap it.
         subprocess.run(  # noqa: TID251 — a daemon, which the gate for bounded children cannot start
             ["/bin/sh", "-c", '"$@" &', "sh", *argv],
-            check=True,
+            check=False,  # whether it lives is seen by the life lock
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

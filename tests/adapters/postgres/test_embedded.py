@@ -219,11 +219,13 @@ def test_the_folder_may_be_long_moved_or_oddly_named(make: Make, place: Path) ->
 
 @needs_proc
 @needs_root
-def test_both_folders_may_be_closed(place: Path, make: Make) -> None:
+def test_both_folders_may_be_closed(place: Path, make: Make, request: pytest.FixtureRequest) -> None:
     """As root, with the state and the programs under homes of mode 0700, the server's own user still gets through."""
     home = place / "home"
     home.mkdir(mode=0o700)
     before = outside(home)
+    umask = os.umask(0o077)
+    request.addfinalizer(lambda: os.umask(umask))
     embedded = make(home / "deep" / "state")
     with psycopg.connect(embedded.start()) as connection:
         connection.execute("create function f() returns int language plpgsql as 'begin return 1; end'")
@@ -328,6 +330,37 @@ def test_a_server_that_cannot_start_says_why(postgres: EmbeddedPostgres, place: 
     assert "server.log" in caught.value.fix
     conf.write_text(text)
     assert rows(postgres) == 3
+
+
+def test_a_state_folder_that_cannot_be_is_the_operators_business(make: Make, place: Path) -> None:
+    """No traceback for a path that is a file."""
+    (place / "state").touch()
+    with pytest.raises(ConfigError, match="Not a directory") as caught:
+        make(place / "state").start()
+    assert "DATABASE_URL" in caught.value.fix
+    (place / "state").unlink()
+
+
+def test_the_log_stays_small(postgres: EmbeddedPostgres, place: Path) -> None:
+    """A long one is put aside at the next start; only one is kept."""
+    postgres.stop()
+    log = place / "state" / "server.log"
+    with log.open("a") as stream:
+        stream.write("x" * 2_000_000)
+    postgres.start()
+    assert log.stat().st_size < 100_000
+    assert log.with_suffix(".log.1").stat().st_size > 1_000_000
+
+
+@needs_root
+def test_a_folder_that_others_can_write_is_no_place_for_programs(tmp_path: Path) -> None:
+    """Root runs nothing that somebody else could have put there."""
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(ConfigError, match="not ours"):
+        install.open_copy(install.find_binaries(), [place])
+    assert not list(place.iterdir())
 
 
 def outside(folder: Path) -> list[tuple[str, int, int, int]]:
