@@ -31,7 +31,7 @@ from tamma.ports.workspace import Candidate, Workspace
 __all__ = ["RESERVED_NAMES", "GateInterrupted", "GateRunner", "GateSite", "to_fact"]
 
 RESERVED_NAMES: Final = frozenset({PROTECTED_PATHS, DIFF_BUDGET, RED_GREEN})
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
