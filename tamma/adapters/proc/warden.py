@@ -28,6 +28,7 @@ from tamma.adapters.proc import tree
 LINGER_SECONDS: Final = 0.3
 LEFTOVER_SECONDS: Final = 1.0
 KILL_SECONDS: Final = 20.0
+_REAPED_MAX: Final = 500
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _RESET: Final = (
     *_SIGNALS,
@@ -66,7 +67,7 @@ class Warden:
             self._watch_signals()
             self._wait(lambda: self._code is not None or self._asked, seconds=None)
             self._end_tree(float(request["grace"]))
-        self._say(f"D {len(self._living())}")
+        self._say(f"D {0 if self._is_dead() else max(1, len(self._living()))}")
 
     def _request(self) -> dict[str, Any] | None:
         data = bytearray()
@@ -119,8 +120,8 @@ class Warden:
         poll.register(self._wake, select.POLLIN)
         poll.register(self._control, select.POLLIN)
         while True:
-            has_children = self._reap()
-            if is_over() or (self._is_complete and not has_children):
+            self._reap()
+            if is_over():
                 return True
             if self._at_once and deadline is not None:
                 return False
@@ -144,8 +145,8 @@ class Warden:
             self._at_once = self._at_once or not data
 
     def _reap(self) -> bool:
-        """Collect the dead; whether any child is left."""
-        while True:
+        """Collect the dead, but not for ever while others die; whether any child is left."""
+        for _ in range(_REAPED_MAX):
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -155,27 +156,31 @@ class Warden:
             if pid == self._child:
                 self._code = os.waitstatus_to_exitcode(status)
                 self._say(f"X {self._code}")
+        return True
 
     def _end_tree(self, grace: float) -> None:
-        is_dead = lambda: not self._living()  # noqa: E731 — three uses, one line
-        if not self._asked and self._wait(is_dead, seconds=LINGER_SECONDS):
+        if not self._asked and self._wait(self._is_dead, seconds=LINGER_SECONDS):
             return
         seconds = grace if self._asked else min(grace, LEFTOVER_SECONDS)
         if not self._at_once:
             self._signal(signal.SIGTERM)
-            if self._wait(is_dead, seconds=seconds):
+            if self._wait(self._is_dead, seconds=seconds):
                 return
         deadline = time.monotonic() + KILL_SECONDS
-        while self._living() and time.monotonic() < deadline:
+        while not self._is_dead() and time.monotonic() < deadline:
             self._signal(signal.SIGKILL)
-            self._reap()
             time.sleep(0.002)
-        self._reap()
+
+    def _is_dead(self) -> bool:
+        """A subreaper without children has no descendants; a walk that finds nobody proves less, since families move in
+        the middle of it."""
+        if not self._child:
+            return True
+        has_children = self._reap()
+        return not has_children if self._is_complete else not self._living()
 
     def _living(self) -> list[tree.Proc]:
-        """Everybody below us; without /proc the direct child stands for its group."""
-        if not self._child or (not self._reap() and self._is_complete):
-            return []
+        """Everybody found below us; without /proc the direct child stands for its group."""
         if os.path.isdir("/proc/self"):  # noqa: PTH112 — light to import on purpose
             return tree.descendants(os.getpid())
         try:

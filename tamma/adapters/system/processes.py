@@ -284,18 +284,16 @@ class _Run:
         """The warden is dead or does not answer: end what can be found, the warden last."""
         assert self._warden is not None
         deadline = time.monotonic() + KILL_SECONDS
-        while time.monotonic() < deadline:
+        empty = 0  # one walk proves little: families move in the middle of it
+        while time.monotonic() < deadline and empty < 3:
             lost = self._findable()
-            if not lost:
-                break
+            empty = 0 if lost else empty + 1
             tree.send_all(lost, signal.SIGKILL, spared_group=os.getpgrp())
             time.sleep(0.005)
-        else:
-            self._left = len(self._findable())
+        self._left = len(self._findable())
         self._warden.kill()
         self._warden.wait()
-        remaining = self._findable()
-        tree.send_all(remaining, signal.SIGKILL, spared_group=os.getpgrp())
+        tree.send_all(self._findable(), signal.SIGKILL, spared_group=os.getpgrp())
 
     def _findable(self) -> list[tree.Proc]:
         assert self._warden is not None
