@@ -1,0 +1,135 @@
+"""What a repository's tasks are done with and judged by: agent, environment, gates, change.
+
+These sections stand at the top level, and again in ``[repositories.NAME]`` where a repository differs.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from tamma.config.fields import (
+    DAY_SECONDS,
+    GIB,
+    LIST_MAX,
+    Argv,
+    Count,
+    Env,
+    EnvPatterns,
+    Name,
+    Names,
+    Number,
+    Section,
+    Switch,
+    Text,
+)
+from tamma.core.gate import GateSpec
+from tamma.core.policy import AgentPolicy, ChangePolicy, RedGreen
+from tamma.ports.environment import EnvironmentSpec
+
+_AGENT: Final = AgentPolicy()
+_CHANGE: Final = ChangePolicy()
+_GATE: Final = GateSpec(name="default", argv=())
+_ENVIRONMENT: Final = EnvironmentSpec()
+
+
+@unique
+class AgentKind(StrEnum):
+    """Which adapter drives the agent."""
+
+    COMMAND = "command"
+    SCRIPTED = "scripted"
+
+
+@unique
+class PromptWay(StrEnum):
+    """How a command gets its prompt."""
+
+    STDIN = "stdin"
+    FILE = "file"
+
+
+class AgentSettings(Section):
+    """The AI that edits the workspace, and what one run of it may use."""
+
+    kind: AgentKind = Field(AgentKind.COMMAND, description="`command` runs argv; `scripted` plays a script, for trying Tamma out.")
+    argv: Argv = Field(
+        (),
+        description="Command line of the agent; {prompt_file} and {environment} are replaced. Run in the checkout.",
+        examples=[("my-agent", "--non-interactive")],
+    )
+    prompt: PromptWay = Field(PromptWay.STDIN, description="How argv gets its prompt: on `stdin`, or only as a `file`.")
+    env: Env = Field({}, description="Variables set for the agent. No secrets here: pass them through env_allow.", examples=[{"CI": "1"}])
+    env_allow: EnvPatterns = Field(
+        (),
+        description="Variables passed to the agent from Tamma's own environment, by name or as PREFIX_*.",
+        examples=[("MY_AGENT_API_KEY", "MY_AGENT_*")],
+    )
+    script: Text | None = Field(None, description="Script that the `scripted` agent plays, relative to this file.", examples=["agent.yaml"])
+    wall_clock_seconds: Number = Field(
+        _AGENT.wall_clock.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest one run may take; then its budget is spent."
+    )
+    idle_seconds: Number = Field(_AGENT.idle.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest a run may print nothing.")
+    output_bytes_max: Count = Field(
+        _AGENT.output_bytes_max, ge=1_024, le=GIB, description="Most output of a run that is read; the rest is left out of the log."
+    )
+
+
+class EnvironmentSettings(Section):
+    """What the repository needs before its gates and agent can run: built once, cached by what defines it."""
+
+    setup: Annotated[tuple[Argv, ...], Field(max_length=100)] = Field(
+        _ENVIRONMENT.setup,
+        description="Command lines run in order in a checkout of the base; {environment} is the folder to fill.",
+        examples=[(("python3", "-m", "venv", "{environment}"),)],
+    )
+    inputs: Names = Field(
+        _ENVIRONMENT.inputs, description="Files of the base whose content makes it a new environment.", examples=[("requirements.txt",)]
+    )
+    timeout_seconds: Number = Field(
+        _ENVIRONMENT.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest the whole set-up may take."
+    )
+    cache_bytes_max: Count = Field(
+        20 * GIB, ge=0, le=1_024 * GIB, description="Most disk that kept environments take; the least recently used go first."
+    )
+
+
+class GateSettings(Section):
+    """A check that a change must pass, run on a fresh copy of exactly what would be delivered."""
+
+    name: Name = Field(description="Name shown in evidence; each only once.", examples=["tests"], pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]*$")
+    argv: Argv = Field(
+        description="Command line; {environment} and {report} are replaced.", min_length=1, examples=[("python3", "-m", "pytest", "-q")]
+    )
+    env: Env = Field({}, description="Variables set for the command.", examples=[{"CI": "1"}])
+    cwd: Text = Field(_GATE.cwd, description="Folder to run in, relative to the checkout.")
+    timeout_seconds: Number = Field(_GATE.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest it may take; then it fails.")
+    report: Text | None = Field(
+        _GATE.report, description="JUnit XML that the command writes, relative to the checkout; red-green needs it.", examples=["report.xml"]
+    )
+    required: Switch = Field(_GATE.is_required, description="Whether a fail stands between the change and its delivery.")
+
+
+class ChangeSettings(Section):
+    """What a change may be, and how it is delivered."""
+
+    files_max: Count = Field(_CHANGE.files_max, ge=1, le=100_000, description="Most files a change may touch.")
+    lines_max: Count = Field(_CHANGE.lines_max, ge=1, le=10_000_000, description="Most lines a change may add and remove together.")
+    bytes_max: Count = Field(_CHANGE.bytes_max, ge=1, le=GIB, description="Most bytes of all files that a change writes.")
+    file_bytes_max: Count = Field(_CHANGE.file_bytes_max, ge=1, le=GIB, description="Most bytes of one file that a change writes.")
+    binaries_max: Count = Field(_CHANGE.binaries_max, ge=0, le=100_000, description="Most binary files a change may touch.")
+    protected_paths: Names = Field(_CHANGE.protected_paths, description="Globs no change may touch; replaces the default list.")
+    test_paths: Names = Field(_CHANGE.test_paths, description="Globs that are tests to the red-green check; replaces the default list.")
+    red_green: RedGreen = Field(_CHANGE.red_green, description="How much it binds that a change's tests fail without it and pass with it.")
+    repairs_max: Count = Field(
+        _CHANGE.repairs_max, ge=0, le=20, description="How often the agent gets the evidence of failed gates and may try again."
+    )
+    approve_before_publish: Switch = Field(
+        _CHANGE.approve_before_publish, description="Whether a human must approve each change (`tamma task approve`) before it is published."
+    )
+    draft: Switch = Field(_CHANGE.is_draft, description="Whether changes are opened as drafts.")
+
+
+Gates = Annotated[tuple[GateSettings, ...], Field(max_length=LIST_MAX)]
