@@ -1,0 +1,251 @@
+"""Claims about creation, looking, reservations and what a human decides."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from tamma.core.attempt import Outcome
+from tamma.core.errors import NoSuchTask, NotClaimable
+from tamma.core.event import TaskCancelled, TaskCreated, TaskDispatched, TaskUnblocked, encode, task_stream
+from tamma.core.ids import IssueRef, Oid, TaskId, correlation_id, task_id
+from tamma.core.policy import RetryPolicy
+from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.core.worker import WorkerState
+from tamma.ports.store import WorkerRole
+from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, World, draft, together
+
+NOBODY = TaskId("11111111-1111-5111-8111-111111111111")
+
+
+def reserve(world: World, task: Task, *, total: int = 9, each: int = 9) -> bool:
+    return world.store.tasks.reserve(
+        task.id, by=ORC, duration=MINUTE, running_max=total, running_per_repository_max=each
+    )  # fmt: skip
+
+
+def test_a_new_task_is_its_draft_and_its_first_event(world: World) -> None:
+    """Creation writes the row and TaskCreated, tagged by task, issue and repository."""
+    task = world.task(7, priority=3)
+    (event,) = world.store.events.stream(task_stream(task.id))
+    assert task == world.store.tasks.get(task.id)
+    assert task.id == task_id(task.ref, kind=TaskKind.RESOLVE, generation=1)
+    assert (task.state, task.version, task.epoch, task.priority) == (TaskState.QUEUED, 1, 0, 3)
+    assert event.at == task.created_at
+    assert event.correlation == task.correlation == correlation_id(task.ref)
+    assert event.tags == (f"task:{task.id}", "issue:local/demo#7", "repo:local/demo")
+    assert isinstance(event.fact, TaskCreated)
+
+
+def test_creation_is_idempotent(world: World) -> None:
+    """Eight creators of one task get the same task, and the log tells of one creation."""
+    tasks = together(*[lambda: world.task(1)] * 8)
+    assert len(set(tasks)) == 1
+    assert len(world.store.events.stream(task_stream(tasks[0].id))) == 1
+
+
+def test_an_issue_has_one_live_task(world: World) -> None:
+    """Another generation has to wait until the live one has ended."""
+    first = world.task(1)
+    with pytest.raises(NotClaimable, match="live task"):
+        world.task(1, generation=2)
+    world.store.tasks.cancel(first.id, by="ann", reason="over")
+    second = world.task(1, generation=2)
+    assert world.store.tasks.newest([first.ref], TaskKind.RESOLVE) == {first.ref: second}
+
+
+def test_newest_answers_only_for_issues_with_a_task(world: World) -> None:
+    """One query for many issues; those without a task are not in the answer."""
+    task = world.task(1)
+    nothing = IssueRef(forge="local", repository="demo", number="2")
+    assert world.store.tasks.newest([task.ref, nothing], TaskKind.RESOLVE) == {task.ref: task}
+    assert world.store.tasks.newest([], TaskKind.RESOLVE) == {}
+
+
+def test_text_that_postgres_cannot_hold_is_cleaned(world: World) -> None:
+    """NULs and unpaired surrogates never make a write fail; row and event hold the same text."""
+    task = world.store.tasks.create(draft(1, title="a\0b\ud800c ✓"))
+    (event,) = world.store.events.stream(task_stream(task.id))
+    assert task.title == "ab?c ✓"
+    assert encode(event.fact)["title"] == task.title
+    assert world.store.tasks.cancel(task.id, by="\0", reason="x\0\udfff").reason == "x?"
+
+
+def test_an_unknown_task_is_named(world: World) -> None:
+    """NoSuchTask, whatever is asked of it."""
+    tasks, claims = world.store.tasks, world.store.claims
+    for call in (
+        lambda: tasks.get(NOBODY),
+        lambda: tasks.cancel(NOBODY, by="ann", reason=""),
+        lambda: tasks.unblock(NOBODY, by="ann"),
+        lambda: claims.claim(NOBODY, worker=ANN, duration=MINUTE),
+    ):
+        with pytest.raises(NoSuchTask, match=NOBODY):
+            call()
+    assert tasks.lease(NOBODY) is None
+
+
+def test_counts_and_lists(world: World) -> None:
+    """Zeros are counted; a list is newest first, and may be narrowed to states."""
+    old, new = world.task(1), world.task(2)
+    world.store.tasks.cancel(old.id, by="ann", reason="over")
+    counts = world.store.tasks.counts()
+    assert set(counts) == set(TaskState)
+    assert (counts[TaskState.QUEUED], counts[TaskState.CANCELLED], counts[TaskState.RUNNING]) == (1, 1, 0)
+    assert [task.id for task in world.store.tasks.list()] == [new.id, old.id]
+    assert [task.id for task in world.store.tasks.list(states=[TaskState.CANCELLED])] == [old.id]
+    assert [task.id for task in world.store.tasks.list(limit=1)] == [new.id]
+
+
+def test_a_reservation_takes_a_slot_until_the_claim(world: World) -> None:
+    """A reserved task is not ready and holds a slot; the claim by id takes it over."""
+    task = world.task(1)
+    assert reserve(world, task)
+    assert not reserve(world, task)
+    survey = world.store.tasks.survey(limit=10, beat=MINUTE, missed_beats_max=3)
+    assert (survey.ready, survey.occupied) == ((), {("local", "demo"): 1})
+    assert world.store.claims.claim_next(worker=ANN, capabilities=(), duration=MINUTE) is None
+    assert world.store.claims.claim(task.id, worker=ANN, duration=MINUTE).task.state is TaskState.RUNNING
+    assert isinstance(world.store.events.stream(task_stream(task.id))[1].fact, TaskDispatched)
+
+
+def test_limits_hold_over_all_orchestrators(world: World) -> None:
+    """Of eight reservers at once exactly as many succeed as there are slots, in all and for one repository."""
+    tasks = [world.task(n, repository=f"r{n % 2}") for n in range(8)]
+    assert sum(together(*[lambda t=t: reserve(world, t, total=3) for t in tasks])) == 3
+    for task in tasks:
+        world.store.tasks.unreserve(task.id, by=ORC)
+    assert sum(together(*[lambda t=t: reserve(world, t, total=8, each=2) for t in tasks])) == 4
+
+
+def test_running_tasks_take_slots_too(world: World) -> None:
+    """A slot is free again only after the attempt's end."""
+    claim, task = world.claimed(1), world.task(2)
+    assert not reserve(world, task, total=1)
+    world.ended(claim, Outcome.DELIVERED)
+    assert reserve(world, task, total=1)
+
+
+def test_only_the_holder_or_time_frees_a_reservation(world: World) -> None:
+    """Ours by name, anybody's once it is overdue; an overdue one holds no slot."""
+    task, other = world.task(1), world.task(2)
+    assert reserve(world, task)
+    assert not world.store.tasks.unreserve(task.id, by=BOB)
+    assert not world.store.tasks.unreserve(task.id)
+    with world.later(by=2 * MINUTE) as later:
+        survey = later.tasks.survey(limit=10, beat=MINUTE, missed_beats_max=3)
+        assert [(r.task_id, r.by, r.is_overdue) for r in survey.overdue] == [(task.id, ORC, True)]
+        assert [ready.id for ready in survey.ready] == [task.id, other.id]
+        assert later.tasks.reserve(
+            other.id, by=BOB, duration=MINUTE, running_max=1, running_per_repository_max=1
+        )  # fmt: skip
+        assert later.tasks.unreserve(task.id)
+    assert world.store.tasks.unreserve(other.id, by=BOB)
+
+
+def test_a_task_that_is_not_due_cannot_be_reserved(world: World) -> None:
+    """Nor one that runs or has ended."""
+    task = world.ended(world.claimed(1), Outcome.AGENT_FAILED)
+    assert not reserve(world, task)
+    assert not reserve(world, world.claimed(2).task)
+    with world.later(by=timedelta(hours=1)) as later:
+        assert later.tasks.reserve(
+            task.id, by=ORC, duration=MINUTE, running_max=9, running_per_repository_max=9
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", sorted(set(TaskState) - {TaskState.SUCCEEDED, TaskState.FAILED}))
+def test_cancel_ends_every_live_task(world: World, state: TaskState) -> None:
+    """From any live state; what is over stays as it is."""
+    task = in_state(world, state)
+    ended = world.store.tasks.cancel(task.id, by="ann", reason="enough", notice=Notice.CANCELLED)
+    assert ended.state is TaskState.CANCELLED
+    assert (ended.worker, ended.run_after, ended.reason) == (None, None, "enough")
+    assert ended.notice is Notice.CANCELLED
+    again = world.store.tasks.cancel(task.id, by="bob", reason="more", notice=None)
+    assert again == ended
+    assert isinstance(world.store.events.stream(task_stream(task.id))[-1].fact, TaskCancelled)
+
+
+def in_state(world: World, state: TaskState) -> Task:
+    match state:
+        case TaskState.QUEUED | TaskState.CANCELLED:
+            return world.task(1)
+        case TaskState.RUNNING:
+            return world.claimed(1).task
+        case TaskState.RETRYABLE:
+            return world.ended(world.claimed(1), Outcome.AGENT_FAILED)
+        case TaskState.BLOCKED:
+            return world.ended(world.claimed(1), Outcome.BLOCKED)
+        case _:
+            raise AssertionError(state)
+
+
+def test_only_a_blocked_task_is_unblocked(world: World) -> None:
+    """It queues again, with the approval and without the question that is answered."""
+    blocked = in_state(world, TaskState.BLOCKED)
+    assert blocked.notice is Notice.ASKED
+    task = world.store.tasks.unblock(blocked.id, by="ann", approved=Oid("c0ffee"))
+    assert (task.state, task.approved, task.notice) == (TaskState.QUEUED, "c0ffee", None)
+    assert world.store.events.stream(task_stream(task.id))[-1].fact == TaskUnblocked(by="ann", approved=Oid("c0ffee"))
+    with pytest.raises(NotClaimable, match="does not wait"):
+        world.store.tasks.unblock(task.id, by="ann")
+
+
+def test_a_notice_is_settled_once(world: World) -> None:
+    """Of several that told the issue, one is the first; another notice is not touched."""
+    task = world.ended(world.claimed(1), Outcome.GATES_FAILED)
+    tasks = world.store.tasks
+    assert not tasks.settle_notice(task.id, Notice.DELIVERED, by=ANN)
+    said = together(*[lambda: tasks.settle_notice(task.id, Notice.ESCALATED, by=ANN)] * 4)
+    assert sorted(said) == [False, False, False, True]
+    assert tasks.get(task.id).notice is None
+
+
+def test_the_survey_tells_what_a_tick_needs(world: World) -> None:
+    """Running, expired, ready, waiting, untold and silent, as of one moment."""
+    store = world.store
+    store.workers.register(ANN, host="h", pid=1, role=WorkerRole.WORKER, release="1", capabilities=())
+    untold = world.ended(world.claimed(1), Outcome.DELIVERED)
+    waiting = world.ended(world.claimed(2), Outcome.UNAVAILABLE)
+    running, ready = world.claimed(3).task, world.task(4)
+    now = store.tasks.survey(limit=10, beat=MINUTE, missed_beats_max=3)
+    assert (now.ready, now.running, now.expired) == ((ready,), (running,), ())
+    assert (now.notices, now.live, now.silent_workers) == ((untold,), 3, ())
+    assert now.first_due == waiting.run_after
+    with world.later(by=timedelta(hours=1)) as later:
+        then = later.tasks.survey(limit=1, beat=MINUTE, missed_beats_max=3)
+    assert then.now > now.now
+    assert (then.expired, then.silent_workers, then.first_due) == ((running,), (ANN,), None)
+    assert len(then.ready) == 1, "at most the limit"
+
+
+def test_the_log_refuses_to_be_rewritten(world: World) -> None:
+    """UPDATE, DELETE and TRUNCATE of events are errors, even for the owner."""
+    world.task(1)
+    with psycopg.connect(world.url, autocommit=True) as connection:
+        for statement in ("UPDATE event SET version = 9", "DELETE FROM event", "TRUNCATE event"):
+            with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+                connection.execute(statement)
+
+
+def test_the_infra_cap_blocks_and_a_human_lets_go_on(world: World) -> None:
+    """A blocked task by cap can be claimed again after unblock, counters kept."""
+    policy = RetryPolicy(infra_max=1)
+    blocked = world.ended(world.claimed(1), Outcome.UNAVAILABLE, policy=policy)
+    assert (blocked.state, blocked.counters.infra) == (TaskState.BLOCKED, 1)
+    world.store.tasks.unblock(blocked.id, by="ann")
+    assert world.store.claims.claim(blocked.id, worker=ANN, duration=MINUTE).task.counters.infra == 1
+
+
+def test_workers_are_listed_newest_first(world: World) -> None:
+    """Registration is idempotent, and capabilities are sorted."""
+    workers = world.store.workers
+    for worker in (ANN, BOB, ANN):
+        workers.register(worker, host="h", pid=1, role=WorkerRole.WORKER, release="1", capabilities=["b", "a"])
+    assert [(w.id, w.state, w.capabilities) for w in workers.list()] == [
+        (BOB, WorkerState.ONLINE, ("a", "b")),
+        (ANN, WorkerState.ONLINE, ("a", "b")),
+    ]
