@@ -28,7 +28,7 @@ _PERMANENT: Final = (
 _LOCAL_DAMAGE: Final = re.compile(
     r"bad object|corrupt|not a git repository: |unable to read|missing blob|missing tree|missing commit|bad tree"
     r"|index file .* (?:is too small|smaller)|packfile .* (?:cannot be|truncated|claims)|bad config|unresolved delta"
-    r"|cannot (?:read|open) .*pack|invalid sha1 pointer|bad ref|broken|inflate|not a valid object|bad signature",
+    r"|cannot (?:read|open) .*pack|invalid sha1 pointer|bad ref|broken|inflate|did not receive expected object|not a valid object|bad signature",
     re.IGNORECASE,
 )
 

@@ -23,6 +23,7 @@ from tamma.core.policy import ChangePolicy
 from tamma.ports.workspace import Base, Candidate, Remote
 
 _FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+_MAKE_TRIES: Final = 10
 _SALVAGE_MESSAGE: Final = "Work left by an attempt that ended early"
 
 
@@ -66,14 +67,9 @@ class GitWorkspaces:
     def open(self, remote: Remote, base: Base, *, task_id: TaskId, epoch: int) -> Iterator[GitWorkspace]:
         """See the port. A folder whose attempt still lives (it holds a lock) is left to that attempt."""
         mirror = self._mirror(remote)
-        task = make_private(self._task_folder(task_id))
         for left in self._left(task_id, epoch=epoch + 1):
             self._remove(left)
-        home = task / str(epoch)
-        try:
-            home.mkdir(mode=0o700)
-        except FileExistsError as e:
-            raise PermanentError(f"attempt {epoch} of task {task_id} is open already", why=f"{home} is in use") from e
+        home = self._make_home(task_id, epoch)
         with _flock(home) as is_ours:
             assert is_ours, home
             try:
@@ -128,6 +124,20 @@ class GitWorkspaces:
             return []
         numbers = sorted(int(p.name) for p in task.iterdir() if p.name.isdecimal())
         return [task / str(number) for number in numbers if number < epoch]
+
+    def _make_home(self, task_id: TaskId, epoch: int) -> Path:
+        for _ in range(_MAKE_TRIES):
+            home = make_private(self._task_folder(task_id)) / str(epoch)
+            try:
+                home.mkdir(mode=0o700)
+            except FileExistsError as e:
+                raise PermanentError(
+                    f"attempt {epoch} of task {task_id} is open already", why=f"{home} is in use"
+                ) from e
+            except FileNotFoundError:  # another attempt, leaving, has just removed the task's folder as empty
+                continue
+            return home
+        raise PermanentError(f"no folder can be made for task {task_id}", why="it keeps vanishing")
 
     def _prepare(self, home: Path, mirror: Mirror, base: Base) -> GitWorkspace:
         """Once more with a rebuilt mirror, should the first try find it broken."""

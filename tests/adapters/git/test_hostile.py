@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tamma.ports.workspace import PushResult
-from tests.adapters.git.conftest import World, git
+from tests.adapters.git.conftest import IDENTITY, World, git
 
 Plant = Callable[[Path, str, Path], None]
 
@@ -50,6 +50,7 @@ def nested_fsmonitor(tree: Path, canary: str, evil: Path) -> None:
     git("init", "--quiet", tree / "sub", cwd=tree)
     (tree / "sub/file").write_text("x")
     git("add", "file", cwd=tree / "sub")
+    git(*IDENTITY, "commit", "--quiet", "-m", "inner", cwd=tree / "sub")
     git("config", "core.fsmonitor", canary, cwd=tree / "sub")
 
 
@@ -157,14 +158,16 @@ VECTORS: dict[str, Plant] = {
     "diff.textconv": config('[diff "x"]\n\ttextconv = {c}', attributes="* diff=x"),
     "diff.external": config("[diff]\n\texternal = {c}"),
     "merge.driver": config('[merge "x"]\n\tdriver = {c}', attributes="* merge=x"),
-    "gpg.program": config("[gpg]\n\tprogram = {c}\n[commit]\n\tgpgSign = true\n[push]\n\tgpgSign = true\n[log]\n\tshowSignature = true"),
+    "gpg.program": config(
+        "[gpg]\n\tprogram = {c}\n[commit]\n\tgpgSign = true\n[push]\n\tgpgSign = true\n[log]\n\tshowSignature = true"
+    ),
     "url.insteadOf": config('[url "file://{evil}"]\n\tinsteadOf = {url}'),
     "url.pushInsteadOf": config('[url "file://{evil}"]\n\tpushInsteadOf = {url}\n\tpushInsteadOf = file://'),
     "url.insteadOf ext": config('[url "ext::{c} "]\n\tinsteadOf = file://\n[protocol "ext"]\n\tallow = always'),
     "remote.pushurl": config('[remote "origin"]\n\turl = {url}\n\tpushurl = file://{evil}\n\tmirror = true'),
     "remote.uploadpack": config('[remote "{url}"]\n\turl = {url}\n\tuploadpack = {c}\n\treceivepack = {c}'),
     "remote.vcs": config('[remote "{url}"]\n\turl = {url}\n\tvcs = ext'),
-    "credential.helper": config('[credential]\n\thelper = !{c}'),
+    "credential.helper": config("[credential]\n\thelper = !{c}"),
     "alias": config("[alias]\n\tpush = !{c}\n\twrite-tree = !{c}\n\tls-tree = !{c}"),
     "uploadpack.packObjectsHook": config("[uploadpack]\n\tpackObjectsHook = {c}"),
     "protocol.ext": config('[protocol "ext"]\n\tallow = always\n[protocol]\n\tallow = always'),
@@ -195,7 +198,7 @@ VECTORS: dict[str, Plant] = {
 def canary(tmp_path: Path) -> Path:
     """A program that leaves a mark when it is run, whatever its arguments, and every hook folder filled with it."""
     program = tmp_path / "canary"
-    program.write_text(f"#!/bin/sh\necho \"$0 $@\" >> {tmp_path}/ran\ncat >/dev/null 2>&1 </dev/null\nexit 0\n")
+    program.write_text(f'#!/bin/sh\necho "$0 $@" >> {tmp_path}/ran\ncat >/dev/null 2>&1 </dev/null\nexit 0\n')
     program.chmod(0o755)
     (tmp_path / "hooks").mkdir()
     for name in ("pre-push", "post-checkout", "post-index-change", "reference-transaction", "pre-commit"):
@@ -237,11 +240,14 @@ def test_probe_is_valid(world: World, canary: Path, evil: Path, name: str) -> No
     ws = world.open()
     VECTORS[name](ws.folder, str(canary), evil)
     (ws.folder / "README.md").write_text("changed\n")
-    subprocess.run(["git", "-C", ws.folder, "add", "-A"], capture_output=True, timeout=60, check=False)
+    for verb in (["add", "-A"], ["status"]):
+        subprocess.run(["git", "-C", ws.folder, *verb], capture_output=True, timeout=60, check=False)
     assert (world.tmp / "ran").exists()
 
 
-def test_parent_environment_does_not_reach_git(world: World, canary: Path, evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parent_environment_does_not_reach_git(
+    world: World, canary: Path, evil: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No GIT_* variable of the process that runs Tamma has any say."""
     for variable, value in {
         "GIT_DIR": str(evil), "GIT_WORK_TREE": "/", "GIT_INDEX_FILE": str(evil / "index"), "GIT_SSH_COMMAND": str(canary),

@@ -11,7 +11,7 @@ import pytest
 
 from tamma.adapters.git import GitWorkspaces
 from tamma.core.errors import ConfigError, PermanentError
-from tamma.core.ids import Oid
+from tamma.core.ids import Oid, TaskId
 from tamma.ports.workspace import Candidate, PushResult
 from tests.adapters.git.conftest import World, git
 
@@ -131,7 +131,14 @@ def test_ignored_files_stay_out_by_the_rules_of_the_base(world: World) -> None:
 def test_caches_and_bytecode_stay_out(world: World) -> None:
     """What tools leave behind is no part of a change, with or without a rule for it."""
     ws = world.open()
-    for path in ("__pycache__/a.pyc", "src/__pycache__/b.pyc", ".pytest_cache/v", "node_modules/x/y.js", ".venv/z", "a.egg-info/P"):
+    for path in (
+        "__pycache__/a.pyc",
+        "src/__pycache__/b.pyc",
+        ".pytest_cache/v",
+        "node_modules/x/y.js",
+        ".venv/z",
+        "a.egg-info/P",
+    ):
         (ws.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (ws.folder / path).write_text("x")
     assert ws.capture(message="m").is_empty
@@ -263,10 +270,10 @@ def test_task_ids_and_names_are_checked_before_they_become_folders(world: World)
     """Nothing but a UUID names a workspace, nothing but a plain word a mirror or a checkout."""
     ws = world.open()
     for bad in ("../../x", "/abs", "a\0b", ""):
-        with pytest.raises(ConfigError), world.workspaces.open(world.remote, ws.base, task_id=bad, epoch=1):  # type: ignore[arg-type]
-            pass
-        with pytest.raises(ValueError, match="cannot name"), ws.checkout(ws.base.tree, name=bad):
-            pass
+        with pytest.raises(ConfigError):
+            world.stack.enter_context(world.workspaces.open(world.remote, ws.base, task_id=TaskId(bad), epoch=1))
+        with pytest.raises(ValueError, match="cannot name"):
+            world.stack.enter_context(ws.checkout(ws.base.tree, name=bad))
 
 
 def test_submodule_of_the_base_is_left_alone(world: World) -> None:
