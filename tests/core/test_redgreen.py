@@ -83,3 +83,10 @@ def test_every_red_to_green_id_is_listed() -> None:
     ids = {f"t.py::t{i:04}": P for i in range(3000)}
     report = red_green(BASE, run(dict.fromkeys(ids, F)), run(ids), policy=RedGreen.REQUIRED, test_files=FILES)
     assert len(report.fixed) == 3000
+
+
+def test_flaky_ids_break_nothing_either() -> None:
+    """What is sometimes green is no regression."""
+    change = run({OLD: F, NEW: P})
+    report = red_green(BASE, run({OLD: P, NEW: F}), change, policy=RedGreen.REQUIRED, test_files=FILES, flaky=(OLD,))
+    assert (report.verdict, report.regressed) == (GateVerdict.PASS, ())

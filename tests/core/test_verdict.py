@@ -228,3 +228,34 @@ def test_settling_is_symmetric_in_what_it_forgives(first: TestRun, second: TestR
     """Which of the two runs came first does not matter for the flaky ids."""
     if first.tests is not None and second.tests is not None:
         assert settle(first, second)[1] == settle(second, first)[1]
+
+
+def test_a_timeout_on_both_sides_with_results_is_judged_by_the_results() -> None:
+    """Running out of time is old then; the tests that ran still speak."""
+    base, change = run({A: P}, code=-9, timed_out=True), run({A: P}, code=-9, timed_out=True)
+    assert compare(base, change).verdict is PASS
+    assert compare(base, run({A: F}, code=-9, timed_out=True)).regressed == (A,)
+
+
+def test_a_rerun_may_only_forgive_by_passing() -> None:
+    """Skipped first and failed then is a failure."""
+    found = compare(run({A: P, B: P}), run({A: F, B: S}), rerun=run({A: F, B: F}))
+    assert found.regressed == (A, B)
+
+
+def test_a_fault_of_the_first_run_alone_is_flaky_as_a_whole() -> None:
+    """It exited 3 with all tests passing, and then did not."""
+    found = compare(run({A: P}), run({A: P}, code=3), rerun=run({A: P}))
+    assert (found.verdict, found.flaky) == (PASS, (COMMAND,))
+    assert compare(run({A: P}), run({A: P}, code=3), rerun=run({A: P}, code=3)).verdict is FAIL
+
+
+def test_tests_of_a_module_that_skips_itself_are_newly_skipped() -> None:
+    """Not removed: the file says why."""
+    found = compare(run({A: P, C: P}), run({"tests/test_a.py": S, C: P}))
+    assert (found.newly_skipped, found.removed) == ((A,), ())
+
+
+def test_a_green_rerun_without_its_report_forgives_nothing() -> None:
+    """It said yes, and shows nothing for it."""
+    assert compare(run({A: P}), run(code=1, fault="gone"), rerun=run(fault="gone")).verdict is FAIL
