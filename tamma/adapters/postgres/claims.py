@@ -48,7 +48,7 @@ _CLAIM_ONE: Final = change(held=f"SELECT id FROM task WHERE id = %(task_id)s AND
 
 # The moment is read once for the scan; a volatile call would be made for every row of the queue.
 _NOW: Final = "(SELECT now FROM start)"
-_CLAIM_NEXT: Final = change(
+CLAIM_NEXT: Final = change(
     before="start AS MATERIALIZED (SELECT tamma_now() AS now),",
     held=f"SELECT id FROM task WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} "
     "AND capabilities <@ %(capabilities)s::text[] ORDER BY priority DESC, created_at, id LIMIT 1 "
@@ -121,7 +121,7 @@ class PostgresClaims:
     def claim_next(self, *, worker: WorkerId, capabilities: Collection[str], duration: timedelta) -> Claim | None:
         """The best task that we can take now; None if there is none."""
         ours = [rows.text(capability) for capability in capabilities]
-        row = self._pool.one(_CLAIM_NEXT, {"worker": rows.text(worker), "capabilities": ours, "duration": duration})
+        row = self._pool.one(CLAIM_NEXT, {"worker": rows.text(worker), "capabilities": ours, "duration": duration})
         return None if row is None else _claim_of(row, worker)
 
     def renew(self, lease: Lease, *, duration: timedelta) -> Lease:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ from tamma.core.attempt import Outcome, Phase, judge
 from tamma.core.effect import EffectKind
 from tamma.core.errors import LeaseLost, NotClaimable, TaskCancelled
 from tamma.core.event import AgentSpoke, ChangeDelivered, TaskReaped, TaskSettled, task_stream
-from tamma.core.ids import Oid, WorkerId
+from tamma.core.ids import Oid, TaskId, WorkerId
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import CLAIMABLE, TERMINAL, Counters, Task, TaskState
 from tamma.ports.store import Claim, Store
@@ -57,7 +58,7 @@ def test_a_claim_is_exclusive(world: World) -> None:
             return False
         return True
 
-    assert sum(together(*[lambda w=f"w{n}": attempt(w) for n in range(8)])) == 1
+    assert sum(together(*[partial(attempt, f"w{n}") for n in range(8)])) == 1
     assert world.store.tasks.get(task.id).epoch == 1
 
 
@@ -65,13 +66,13 @@ def test_claim_next_gives_each_task_to_one_worker(world: World) -> None:
     """Eight workers empty a queue of forty; every task is claimed once."""
     tasks = {world.task(n).id for n in range(40)}
 
-    def drain(worker: WorkerId) -> list[str]:
+    def drain(worker: str) -> list[TaskId]:
         mine = []
-        while claim := world.store.claims.claim_next(worker=worker, capabilities=(), duration=MINUTE):
+        while claim := world.store.claims.claim_next(worker=WorkerId(worker), capabilities=(), duration=MINUTE):
             mine.append(claim.task.id)
         return mine
 
-    claimed = [one for mine in together(*[lambda w=WorkerId(f"w{n}"): drain(w) for n in range(8)]) for one in mine]
+    claimed = [one for mine in together(*[partial(drain, f"w{n}") for n in range(8)]) for one in mine]
     assert len(claimed) == len(set(claimed)) == 40
     assert set(claimed) == tasks
 
@@ -85,7 +86,7 @@ def test_the_queue_serves_by_priority_then_age(world: World) -> None:
     assert served(world) == [high.id]
 
 
-def served(world: World) -> list[str]:
+def served(world: World) -> list[TaskId]:
     order = []
     while claim := world.store.claims.claim_next(worker=ANN, capabilities=(), duration=MINUTE):
         order.append(claim.task.id)
@@ -256,18 +257,23 @@ def test_the_attempt_of_a_dead_worker_is_reaped_at_once(world: World) -> None:
     assert_fenced(world, world.store, claim, LeaseLost)
 
 
+def settles(world: World, claim: Claim) -> bool:
+    try:
+        world.ended(claim, Outcome.DELIVERED)
+    except LeaseLost:
+        return False
+    return True
+
+
+def is_reaped(world: World, claim: Claim) -> bool:
+    return reap(world.store, claim.task, dead=ANN) is not None
+
+
 def test_settle_and_reap_cannot_both_win(world: World) -> None:
     """A dying worker's last word and its parent's race: one of them ends the attempt, the other finds it ended."""
     for number in range(10):
         claim = world.claimed(number)
 
-        def settle(claim: Claim = claim) -> bool:
-            try:
-                world.ended(claim, Outcome.DELIVERED)
-            except LeaseLost:
-                return False
-            return True
-
-        won = together(settle, lambda claim=claim: reap(world.store, claim.task, dead=ANN) is not None)
+        won = together(partial(settles, world, claim), partial(is_reaped, world, claim))
         assert sorted(won) == [False, True]
         assert len(world.store.events.stream(task_stream(claim.task.id))) == 3

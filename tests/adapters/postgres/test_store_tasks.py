@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -114,10 +115,10 @@ def test_a_reservation_takes_a_slot_until_the_claim(world: World) -> None:
 def test_limits_hold_over_all_orchestrators(world: World) -> None:
     """Of eight reservers at once exactly as many succeed as there are slots, in all and for one repository."""
     tasks = [world.task(n, repository=f"r{n % 2}") for n in range(8)]
-    assert sum(together(*[lambda t=t: reserve(world, t, total=3) for t in tasks])) == 3
+    assert sum(together(*[partial(reserve, world, t, total=3) for t in tasks])) == 3
     for task in tasks:
         world.store.tasks.unreserve(task.id, by=ORC)
-    assert sum(together(*[lambda t=t: reserve(world, t, total=8, each=2) for t in tasks])) == 4
+    assert sum(together(*[partial(reserve, world, t, total=8, each=2) for t in tasks])) == 4
 
 
 def test_running_tasks_take_slots_too(world: World) -> None:

@@ -1,0 +1,63 @@
+"""The claim stays fast however long the past is; the declared tables are the migrated ones."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import psycopg
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from tamma.adapters.postgres import claims, tables
+from tamma.adapters.postgres.connect import engine_for
+
+FINISHED = """INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot, correlation,
+        created_at, asked_by, finished_at)
+    SELECT 'old' || n, 'local', 'demo', n::text, 'resolve', 1, 'succeeded', '', '', '', '', now(), '', now()
+    FROM generate_series(1, 100000) AS n"""
+QUEUED = """INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot, correlation,
+        created_at, asked_by)
+    SELECT 'new' || n, 'local', 'demo', 'q' || n, 'resolve', 1, 'queued', '', '', '', '', now(), ''
+    FROM generate_series(1, 500) AS n"""
+TYPES = {"worker": ("text", "'w'"), "capabilities": ("text[]", "'{}'"), "duration": ("interval", "'60s'")}
+
+
+def test_a_claim_reads_the_queue_and_not_the_past(database_url: str) -> None:
+    """With 100,000 finished tasks the prepared claim walks the partial index, and sorts nothing."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for statement in (FINISHED, QUEUED, "ANALYZE task", "SET plan_cache_mode = force_generic_plan"):
+            connection.execute(statement)
+        names: list[str] = []
+        numbered = re.sub(r"%\((\w+)\)s", lambda match: _numbered(match[1], names), claims.CLAIM_NEXT)
+        types, values = ", ".join(TYPES[n][0] for n in names), ", ".join(TYPES[n][1] for n in names)
+        connection.execute(f"PREPARE claim_next ({types}) AS {numbered}")
+        row = connection.execute(f"EXPLAIN (FORMAT json) EXECUTE claim_next ({values})").fetchone()
+    assert row is not None
+    nodes = list(_nodes(row[0][0]["Plan"]))
+    assert "task_claim" in {node.get("Index Name") for node in nodes}
+    assert {"Seq Scan", "Sort", "Bitmap Heap Scan"}.isdisjoint(node["Node Type"] for node in nodes)
+
+
+def test_the_migrations_make_the_declared_tables(database_url: str) -> None:
+    """Alembic finds no difference, and the constraints and indexes have the same names."""
+    engine = engine_for(database_url, application_name="test")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, tables.metadata) == []
+        listed = connection.exec_driver_sql("SELECT conname FROM pg_constraint WHERE contype IN ('c', 'u', 'p', 'f')")
+        found = {name for (name,) in listed}
+    engine.dispose()
+    declared = {c.name for table in tables.metadata.tables.values() for c in table.constraints}
+    declared |= {fk.name for table in tables.metadata.tables.values() for fk in table.foreign_keys}
+    assert {name for name in declared if name is not None} <= found
+
+
+def _numbered(name: str, names: list[str]) -> str:
+    if name not in names:
+        names.append(name)
+    return f"${names.index(name) + 1}"
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
