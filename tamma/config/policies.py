@@ -1,128 +1,145 @@
-"""From settings to the values that engine and adapters take; what a repository sets replaces the top-level table."""
+"""Configuration as values of the core and the ports: the only bridge between the two."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
+from tamma.config.fields import Section
 from tamma.config.schema import (
     AgentSettings,
     ChangeSettings,
     Config,
     EnvironmentSettings,
     GateSettings,
+    LeaseSettings,
+    LimitSettings,
     RepositorySettings,
+    RetrySettings,
+    SelectSettings,
 )
 from tamma.core.gate import GateSpec
 from tamma.core.policy import AgentPolicy, ChangePolicy, LeasePolicy, Limits, RetryPolicy, SelectionPolicy
 from tamma.ports.environment import EnvironmentSpec
 
+S = TypeVar("S", bound=Section)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryConfig:
-    """The settings that hold for one repository."""
+    """What is in force for one repository. ``table`` is its own, empty where the configuration does not name it."""
 
-    gates: tuple[GateSettings, ...]
+    name: str
+    table: RepositorySettings
+    agent: AgentSettings
     environment: EnvironmentSettings
     change: ChangeSettings
-    agent: AgentSettings
+    gates: tuple[GateSettings, ...]
 
 
 def for_repository(config: Config, name: str) -> RepositoryConfig:
-    """Top level, replaced table by table."""
-    own = config.repositories.get(name, RepositorySettings())
+    """The top level with the repository's own keys over it; its gates, if it has any table of them, replace the list.
+
+    Key by key, so that a repository that raises one limit does not lose the protected paths of the top level.
+    """
+    table = config.repositories.get(name) or RepositorySettings()
     return RepositoryConfig(
-        gates=config.gates if own.gates is None else own.gates,
-        environment=own.environment or config.environment,
-        change=own.change or config.change,
-        agent=own.agent or config.agent,
+        name=name,
+        table=table,
+        agent=_over(config.agent, table.agent),
+        environment=_over(config.environment, table.environment),
+        change=_over(config.change, table.change),
+        gates=config.gates if table.gates is None else table.gates,
     )
 
 
-def as_limits(config: Config) -> Limits:
-    """``[limits]``."""
-    limits = config.limits
+def _over(below: S, above: S | None) -> S:
+    if above is None:
+        return below
+    return below.model_copy(update={name: getattr(above, name) for name in above.model_fields_set})
+
+
+def as_limits(settings: LimitSettings) -> Limits:
+    """Bounds of one tick."""
     return Limits(
-        candidates=limits.candidates_max,
-        running=limits.running_max,
-        running_per_repository=limits.running_per_repository_max,
-        creations_per_tick=limits.creations_per_tick_max,
-        open_changes_per_repository=limits.open_changes_per_repository_max,
-        issue_bytes_max=limits.issue_bytes_max,
+        candidates=settings.candidates_max,
+        running=settings.running_max,
+        running_per_repository=settings.running_per_repository_max,
+        creations_per_tick=settings.creations_per_tick_max,
+        open_changes_per_repository=settings.open_changes_per_repository_max,
+        issue_bytes_max=settings.issue_bytes_max,
     )
 
 
-def as_retry_policy(config: Config) -> RetryPolicy:
-    """``[retry]``."""
-    retry = config.retry
+def as_retry_policy(settings: RetrySettings) -> RetryPolicy:
+    """How often, and how long in between."""
     return RetryPolicy(
-        attempts_max=retry.attempts_max,
-        infra_max=retry.infra_max,
-        interruptions_max=retry.interruptions_max,
-        crashes_max=retry.crashes_max,
-        backoff_base=timedelta(seconds=retry.backoff_base_seconds),
-        backoff_max=timedelta(seconds=retry.backoff_max_seconds),
+        attempts_max=settings.attempts_max,
+        infra_max=settings.infra_max,
+        interruptions_max=settings.interruptions_max,
+        crashes_max=settings.crashes_max,
+        backoff_base=timedelta(seconds=settings.backoff_base_seconds),
+        backoff_max=timedelta(seconds=settings.backoff_max_seconds),
     )
 
 
-def as_lease_policy(config: Config) -> LeasePolicy:
-    """``[lease]``."""
-    lease = config.lease
+def as_lease_policy(settings: LeaseSettings) -> LeasePolicy:
+    """Signs of life."""
     return LeasePolicy(
-        duration=timedelta(seconds=lease.duration_seconds),
-        beat=timedelta(seconds=lease.beat_seconds),
-        reservation=timedelta(seconds=lease.reservation_seconds),
-        missed_beats_max=lease.missed_beats_max,
+        duration=timedelta(seconds=settings.duration_seconds),
+        beat=timedelta(seconds=settings.beat_seconds),
+        reservation=timedelta(seconds=settings.reservation_seconds),
+        missed_beats_max=settings.missed_beats_max,
     )
 
 
-def as_selection_policy(config: Config) -> SelectionPolicy:
-    """``[select]``; labels in lower case, as forges tell them."""
-    select = config.select
+def as_selection_policy(settings: SelectSettings) -> SelectionPolicy:
+    """Which issues; labels in lower case, as the policy compares them."""
     return SelectionPolicy(
-        trigger=select.label.lower(),
-        labels_all=frozenset(label.lower() for label in select.labels_all),
-        labels_none=frozenset(label.lower() for label in select.labels_none),
-        order=select.order,
-        assignee=select.assignee,
-        authors=frozenset(select.authors),
-        priority_prefix=select.priority_prefix.lower(),
+        trigger=settings.label.lower(),
+        labels_all=frozenset(label.lower() for label in settings.labels_all),
+        labels_none=frozenset(label.lower() for label in settings.labels_none),
+        order=settings.order,
+        assignee=settings.assignee,
+        authors=frozenset(settings.authors),
+        priority_prefix=settings.priority_prefix.lower(),
     )
 
 
-def as_change_policy(change: ChangeSettings) -> ChangePolicy:
-    """``[change]``."""
+def as_change_policy(settings: ChangeSettings) -> ChangePolicy:
+    """What a change may be."""
     return ChangePolicy(
-        files_max=change.files_max,
-        lines_max=change.lines_max,
-        bytes_max=change.bytes_max,
-        file_bytes_max=change.file_bytes_max,
-        binaries_max=change.binaries_max,
-        protected_paths=change.protected_paths,
-        test_paths=change.test_paths,
-        red_green=change.red_green,
-        repairs_max=change.repairs_max,
-        approve_before_publish=change.approve_before_publish,
-        is_draft=change.draft,
+        files_max=settings.files_max,
+        lines_max=settings.lines_max,
+        bytes_max=settings.bytes_max,
+        file_bytes_max=settings.file_bytes_max,
+        binaries_max=settings.binaries_max,
+        protected_paths=settings.protected_paths,
+        test_paths=settings.test_paths,
+        red_green=settings.red_green,
+        repairs_max=settings.repairs_max,
+        approve_before_publish=settings.approve_before_publish,
+        is_draft=settings.draft,
     )
 
 
-def as_agent_policy(agent: AgentSettings) -> AgentPolicy:
-    """The limits of ``[agent]``."""
+def as_agent_policy(settings: AgentSettings) -> AgentPolicy:
+    """What one run may use."""
     return AgentPolicy(
-        wall_clock=timedelta(seconds=agent.wall_clock_seconds),
-        idle=timedelta(seconds=agent.idle_seconds),
-        output_bytes_max=agent.output_bytes_max,
+        wall_clock=timedelta(seconds=settings.wall_clock_seconds),
+        idle=timedelta(seconds=settings.idle_seconds),
+        output_bytes_max=settings.output_bytes_max,
     )
 
 
 def as_gate_specs(gates: tuple[GateSettings, ...]) -> tuple[GateSpec, ...]:
-    """``[[gates]]``."""
+    """The command gates, in order."""
     return tuple(
         GateSpec(
             name=gate.name,
             argv=gate.argv,
-            env=gate.env,
+            env=dict(gate.env),
             cwd=gate.cwd,
             timeout=timedelta(seconds=gate.timeout_seconds),
             report=gate.report,
@@ -132,8 +149,6 @@ def as_gate_specs(gates: tuple[GateSettings, ...]) -> tuple[GateSpec, ...]:
     )
 
 
-def as_environment_spec(environment: EnvironmentSettings) -> EnvironmentSpec:
-    """``[environment]``."""
-    return EnvironmentSpec(
-        setup=environment.setup, inputs=environment.inputs, timeout=timedelta(seconds=environment.timeout_seconds)
-    )
+def as_environment_spec(settings: EnvironmentSettings) -> EnvironmentSpec:
+    """What is built once."""
+    return EnvironmentSpec(setup=settings.setup, inputs=settings.inputs, timeout=timedelta(seconds=settings.timeout_seconds))

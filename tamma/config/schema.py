@@ -5,6 +5,7 @@ Defaults that are policy come from ``tamma.core.policy``, so that they have one 
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import StrEnum, unique
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -206,6 +207,10 @@ class LogSettings(Section):
     format: LogFormat = Field(LogFormat.TEXT, description="Lines for people, or one JSON object per line.")
 
 
+# The sources below what is given to Config itself; set by the loader, for the time of one call.
+LAYERS: ContextVar[tuple[PydanticBaseSettingsSource, ...]] = ContextVar("LAYERS", default=())
+
+
 class Config(BaseSettings):
     """All of tamma.toml."""
 
@@ -247,5 +252,5 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given: the loader runs the other sources itself, since it tells where each value came from."""
-        return (init_settings,)
+        """Flags, then what the loader read; never the process's environment by itself."""
+        return (init_settings, *LAYERS.get())
