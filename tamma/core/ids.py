@@ -70,14 +70,14 @@ def parse_task_id(text: str) -> TaskId:
     try:
         value = str(uuid.UUID(text))
     except ValueError:
-        value = ""
+        value = None
     if value != text.lower():
         raise ConfigError(
             f"{text!r} is not a task id",
             why="a task id is a UUID, as `tamma status` prints it",
             fix="run `tamma status` to list the tasks",
         )
-    return TaskId(value)
+    return TaskId(text.lower())
 
 
 def worker_id(*, host: str, pid: int, boot: str) -> WorkerId:
@@ -90,7 +90,7 @@ def issue_key(ref: IssueRef) -> str:
 
     A number that had to be changed gets 16 hex digits of its SHA-256 behind it, so that two issues never share a key.
     """
-    slug = _KEY_CHARS.sub("-", ref.number.lower()).strip("-.")[:_KEY_LENGTH_MAX].strip("-.")
+    slug = _KEY_CHARS.sub("-", ref.number.lower())[:_KEY_LENGTH_MAX].strip("-._")
     if slug == ref.number and ".." not in slug and not slug.endswith(".lock"):
         return slug
     digest = hashlib.sha256(ref.number.encode()).hexdigest()[:16]

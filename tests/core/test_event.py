@@ -1,0 +1,34 @@
+"""Facts survive being written down."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamma.core.event import FACTS, Fact, decode, encode
+
+FACT = st.one_of([st.from_type(cls) for cls in FACTS.values()])
+
+
+@given(fact=FACT)
+def test_a_fact_read_back_equals_the_fact(fact: Fact) -> None:
+    """Through JSON and back, for every type of the union."""
+    again = decode(fact.TYPE, json.loads(json.dumps(encode(fact))))
+    assert again == fact
+
+
+@given(fact=FACT)
+def test_an_older_reader_ignores_fields_it_does_not_know(fact: Fact) -> None:
+    """Workers and orchestrators are upgraded apart."""
+    assert decode(fact.TYPE, {**json.loads(json.dumps(encode(fact))), "tomorrow": 1}) == fact
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_event_types_are_named_alike(name: str) -> None:
+    """SUBJECT.ACTION.RESULT, in capitals."""
+    assert re.fullmatch(r"[A-Z]+(\.[A-Z]+){2}", name)
+    assert FACTS[name].__doc__
