@@ -8,7 +8,7 @@ tree; both are told. A command without per-test results is judged by its exit co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -61,7 +61,8 @@ def settle(change: TestRun, rerun: TestRun | None) -> tuple[TestRun, tuple[str, 
     one, two = statuses(first), statuses(second)
     flaky = {i for i in one.keys() & two.keys() if {one[i], two[i]} == {_PASSED, _FAILED}}
     for mine, other in ((first, two), (second, one)):
-        flaky |= {b for b in mine.broken_files if b not in other and any(is_under(i, b) for i in other)}
+        mended = mine.broken_files - other.keys()
+        flaky |= mended & {place for i in other for place in _places(i)} if mended else set()
     merged = {**two, **one, **{i: _FAILED for i, s in two.items() if s is _FAILED}, **dict.fromkeys(flaky, _PASSED)}
     broken = (first.broken_files | second.broken_files) - flaky
     tests = {i: s for i, s in merged.items() if i not in first.broken_files | second.broken_files}
@@ -82,11 +83,6 @@ def counts(run: TestRun | None) -> dict[str, int]:
     return found | ({"broken_files": len(run.broken_files)} if run.broken_files else {})
 
 
-def is_under(test_id: str, path: str) -> bool:
-    """Whether a test belongs to a file, or to a folder that could not be collected."""
-    return test_id == path or test_id.startswith((path + "::", path + "/"))
-
-
 def file_of(test_id: str) -> str:
     """The file part of a test id; the whole id where it has none."""
     return test_id.partition("::")[0]
@@ -94,10 +90,15 @@ def file_of(test_id: str) -> str:
 
 def broken_in(test_id: str, broken: frozenset[str]) -> bool:
     """Whether a test's file, or a folder above it, could not be collected."""
-    if not broken:
-        return False
+    return bool(broken) and any(place in broken for place in _places(test_id))
+
+
+def _places(test_id: str) -> Iterator[str]:
+    """The test's file and the folders above it."""
     path = file_of(test_id)
-    return path in broken or any(path.startswith(b + "/") for b in broken)
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _usable(change: TestRun, rerun: TestRun | None) -> tuple[TestRun, ...]:
