@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
 from tamma.core.attempt import Phase
@@ -45,6 +46,9 @@ class Xid8(UserDefinedType[int]):
     def get_col_spec(self, **_: Any) -> str:
         """Its name in DDL."""
         return "xid8"
+
+
+ischema_names["xid8"] = Xid8  # so that comparing a database with these tables knows what it sees
 
 
 def _one_of(column: str, values: type[StrEnum] | frozenset[TaskState]) -> str:
