@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tamma.adapters.git.audit import clashes, name_trouble
+from tamma.adapters.git.audit import clashes
 from tamma.adapters.git.command import Git
 from tamma.adapters.git.difference import index_lines, list_changes, list_tree, make_patch
 from tamma.adapters.git.walk import GITLINK, Bounds, Entry, Findings, Walk
@@ -116,15 +117,10 @@ class _Rules:
         if not self._paths:
             return set()
         git = self._prepare()
-        askable = [path for path in files if name_trouble(path.replace(b"/", b"")) is None]
         for path in folders:
-            if name_trouble(path.replace(b"/", b"")) is None:
-                (self._folder / path.decode()).mkdir(parents=True, exist_ok=True)
-                askable.append(path)
-        if not askable:
-            return set()
+            (self._folder / os.fsdecode(path)).mkdir(parents=True, exist_ok=True)
         # "./" keeps a name like ":(top)x" from being read as pathspec magic; this command does not take literal pathspecs.
-        asked = b"".join(b"./%s\0" % path for path in askable)
+        asked = b"".join(b"./%s\0" % path for path in (*folders, *files))
         env = {"GIT_LITERAL_PATHSPECS": "0"}
         out = git.run("check-ignore", "-z", "--stdin", "--no-index", stdin=asked, ok=(0, 1), env=env).stdout
         return {path.removeprefix(b"./") for path in out.split(b"\0") if path}

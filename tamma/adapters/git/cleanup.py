@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from tamma.core.errors import ConfigError
+
 _DEPTH_MAX: Final = 48
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -17,7 +19,9 @@ def make_private(folder: Path) -> Path:
     """A folder of mode 0700, and a real one: a link in its place is refused."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or not folder.is_dir():
-        raise NotADirectoryError(f"{folder} must be a folder, not a link")
+        raise ConfigError(
+            f"{folder} must be a folder", why="it is a link", fix="remove the link, or name another state folder"
+        )
     folder.chmod(0o700)
     return folder
 

@@ -111,12 +111,20 @@ class Git:
     work_tree: Path | None = None
     index: Path | None = None
     transport: Transport | None = None
+    remote_seconds: float = REMOTE_SECONDS
     hold: tuple[
         int, ...
     ] = ()  # descriptors a child keeps: a flock then lasts as long as the child, even if we are killed
 
     @classmethod
-    def find(cls, *, home: Path, search_path: str | None = None, protocols: tuple[str, ...] = PROTOCOLS) -> Git:
+    def find(
+        cls,
+        *,
+        home: Path,
+        search_path: str | None = None,
+        protocols: tuple[str, ...] = PROTOCOLS,
+        remote_seconds: float = REMOTE_SECONDS,
+    ) -> Git:
         """The installed git. Raises ConfigError where there is none, or one too old for GIT_CONFIG_COUNT."""
         program = shutil.which("git", path=search_path)
         if program is None:
@@ -125,7 +133,7 @@ class Git:
                 why="no program named git on the search path",
                 fix="install git 2.31 or later (Debian: apt-get install git; macOS: xcode-select --install)",
             )
-        git = cls(program=program, home=home, protocols=protocols)
+        git = cls(program=program, home=home, protocols=protocols, remote_seconds=remote_seconds)
         text = git.run("version").stdout.decode(errors="replace")
         found = re.search(r"(\d+)\.(\d+)", text)
         if found is None or (int(found[1]), int(found[2])) < VERSION_MIN:
@@ -150,7 +158,7 @@ class Git:
     ) -> Output:
         """Run one command to its end. Raises GitFailed for an exit code not in ``ok``, TransientError past the deadline,
         PermanentError past ``output_bytes_max``. Secrets of the transport never appear in what comes back on stderr."""
-        deadline = time.monotonic() + (LOCAL_SECONDS if self.transport is None else REMOTE_SECONDS)
+        deadline = time.monotonic() + (LOCAL_SECONDS if self.transport is None else self.remote_seconds)
         child = _start([self.program, *argv], cwd=self._cwd(), env={**self._env(), **(env or {})}, hold=self.hold)
         try:
             stdout, stderr = _talk(child, stdin, deadline=deadline, output_bytes_max=output_bytes_max, verb=argv[0])

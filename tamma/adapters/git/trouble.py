@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Final
 
@@ -51,6 +52,13 @@ def local_error(failed: GitFailed, *, doing: str) -> TammaError:
     if "no space left" in failed.stderr.lower():
         return TransientError(f"{doing} failed", why=why, fix="free some disk space")
     return PermanentError(f"{doing} failed", why=why, fix="if it happens again, remove the repository's mirror")
+
+
+def disk_error(error: OSError, *, doing: str) -> TammaError:
+    """A full disk or too many open files pass; anything else needs a look."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}:
+        return TransientError(f"{doing} failed", why=str(error), fix="free some disk space or descriptors")
+    return PermanentError(f"{doing} failed", why=str(error), fix="look at Tamma's state folder")
 
 
 def is_damage(failed: GitFailed) -> bool:

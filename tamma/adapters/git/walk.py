@@ -120,8 +120,7 @@ class Walk:
                     name = os.fsencode(item.name)
                     self._seen += 1
                     if self._seen > self._bounds.entries_max:
-                        self._found.is_complete = False
-                        self._found.refusals.append(f"the workspace holds more than {self._bounds.entries_max} entries")
+                        self._give_up()
                         break
                     path = folder + b"/" + name if folder else name
                     if not is_git_dir(name) and not self._is_excluded(path, name):
@@ -129,6 +128,11 @@ class Walk:
         finally:
             os.close(fd)
         return sorted(listed)
+
+    def _give_up(self) -> None:
+        if self._found.is_complete:
+            self._found.refusals.append(f"the workspace holds more than {self._bounds.entries_max} entries")
+        self._found.is_complete = False
 
     def _is_excluded(self, path: bytes, name: bytes) -> bool:
         if path in self._base or path in self._base_dirs:

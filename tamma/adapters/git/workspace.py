@@ -18,7 +18,7 @@ from tamma.adapters.git.difference import index_lines, list_tree
 from tamma.adapters.git.gitdir import write_disposable, write_trusted
 from tamma.adapters.git.mirror import Mirror
 from tamma.adapters.git.push import push_commit
-from tamma.adapters.git.trouble import local_error
+from tamma.adapters.git.trouble import disk_error, local_error
 from tamma.core.errors import PermanentError
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
@@ -196,3 +196,5 @@ def _local(doing: str) -> Iterator[None]:
         yield
     except GitFailed as e:
         raise local_error(e, doing=doing) from e
+    except OSError as e:
+        raise disk_error(e, doing=doing) from e

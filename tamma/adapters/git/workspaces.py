@@ -7,14 +7,15 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from tamma.adapters.git.capture import Author
 from tamma.adapters.git.cleanup import make_private, remove_tree
-from tamma.adapters.git.command import PROTOCOLS, Git, GitFailed, Transport
+from tamma.adapters.git.command import PROTOCOLS, REMOTE_SECONDS, Git, GitFailed, Transport
 from tamma.adapters.git.mirror import Mirror
-from tamma.adapters.git.trouble import local_error
+from tamma.adapters.git.trouble import disk_error, local_error
 from tamma.adapters.git.walk import DEFAULT_EXCLUDES
 from tamma.adapters.git.workspace import GitWorkspace, Settings
 from tamma.core.errors import PermanentError, TammaError
@@ -48,6 +49,7 @@ class GitWorkspaces:
         excludes: tuple[str, ...] = DEFAULT_EXCLUDES,
         entries_max: int = 200_000,
         search_path: str | None = None,
+        remote_timeout: timedelta = timedelta(seconds=REMOTE_SECONDS),
     ) -> None:
         self._state = state.absolute()
         self._settings = Settings(
@@ -56,6 +58,7 @@ class GitWorkspaces:
         self._transport = transport
         self._protocols = protocols
         self._search_path = search_path
+        self._remote_timeout = remote_timeout
         self._found: Git | None = None
         self._open: dict[Path, GitWorkspace] = {}
 
@@ -107,7 +110,12 @@ class GitWorkspaces:
     def _git(self) -> Git:
         if self._found is None:
             home = make_private(self._state / "git-home")
-            self._found = Git.find(home=home, search_path=self._search_path, protocols=self._protocols)
+            self._found = Git.find(
+                home=home,
+                search_path=self._search_path,
+                protocols=self._protocols,
+                remote_seconds=self._remote_timeout.total_seconds(),
+            )
         return self._found
 
     def _mirror(self, remote: Remote) -> Mirror:
@@ -154,6 +162,8 @@ class GitWorkspaces:
                 workspace.prepare()
             except GitFailed as e:
                 raise local_error(e, doing=f"checking out {base.commit}") from e
+        except OSError as e:
+            raise disk_error(e, doing=f"checking out {base.commit}") from e
         return workspace
 
     def _salvage(self, left: Path, mirror: Mirror) -> Candidate | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tamma.adapters.git.cleanup import make_private, remove_tree
-from tamma.core.errors import PermanentError
+from tamma.core.errors import ConfigError, PermanentError
 from tests.adapters.git.conftest import World
 
 
@@ -96,7 +96,7 @@ def test_removing_what_is_not_there_is_fine(root: Path) -> None:
 def test_private_folder_is_no_link(root: Path, precious: Path) -> None:
     """A link in the place of our folder is refused."""
     (root / "state").symlink_to(precious)
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(ConfigError):
         make_private(root / "state")
 
 

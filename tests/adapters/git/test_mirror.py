@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tamma.adapters.git import GitWorkspaces, Transport
-from tamma.core.errors import ConfigError, PermanentError, TammaError
+from tamma.core.errors import ConfigError, PermanentError, TammaError, TransientError
 from tamma.ports.workspace import Base, Remote
 from tests.adapters.git.conftest import World, git
 
@@ -208,6 +209,7 @@ def test_processes_fetch_one_mirror_at_once(world: World) -> None:
 
 SCRIPT = """
 import sys
+from datetime import timedelta
 from pathlib import Path
 from tamma.adapters.git import GitWorkspaces
 from tamma.ports.workspace import Remote
@@ -265,6 +267,30 @@ def test_trees_that_git_calls_dangerous_are_not_fetched(world: World) -> None:
         with pytest.raises(PermanentError, match=r"object|fsck") as caught:
             world.workspaces.fetch_base(world.remote)
         assert isinstance(caught.value, TammaError)
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process does anything still; one that only waits to be reaped does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def test_remote_that_hangs_is_given_up(tmp_path: Path) -> None:
+    """A deadline ends the call and the whole process group; the attempt may try again."""
+    slow = tmp_path / "ssh"
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    slow.chmod(0o755)
+    workspaces = GitWorkspaces(
+        state=tmp_path / "state",
+        transport=lambda _: Transport(env={"GIT_SSH_COMMAND": str(slow)}),
+        remote_timeout=timedelta(seconds=1),
+    )
+    with pytest.raises(TransientError, match="took too long"):
+        workspaces.fetch_base(Remote(name="demo", url="ssh://example.org/x.git"))
+    deadline = time.monotonic() + 10
+    while is_running((tmp_path / "pid").read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_base_is_a_value(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tamma.adapters.git import GitWorkspaces
 from tamma.core.errors import ConfigError, PermanentError
 from tamma.core.ids import Oid, TaskId
-from tamma.ports.workspace import Candidate, PushResult
+from tamma.ports.workspace import Candidate, PushResult, Workspace, Workspaces
 from tests.adapters.git.conftest import World, git
 
 
@@ -121,7 +121,16 @@ def test_change_hidden_by_size_and_time_is_seen(world: World) -> None:
 def test_ignored_files_stay_out_by_the_rules_of_the_base(world: World) -> None:
     """Rules come from the base commit; the agent's own .gitignore hides nothing."""
     ws = world.open()
-    for path in ("build/out.o", "a.log", "src/deep/b.log", "keep.log", "src/secret.py", "src/build/x", ":(top)odd.log"):
+    for path in (
+        "build/out.o",
+        "a.log",
+        "src/deep/b.log",
+        "keep.log",
+        "src/secret.py",
+        "src/build/x",
+        ":(top)odd.log",
+        "a\nb.log",
+    ):
         (ws.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (ws.folder / path).write_text("x")
     (ws.folder / "src/.gitignore").write_text("secret.py\n")
@@ -250,12 +259,21 @@ def test_read_file_reads_regular_files_of_a_commit(world: World) -> None:
 def test_workspace_is_private_and_gone_afterwards(world: World) -> None:
     """Mode 0700 above everything, nothing left when the attempt is over, not even after an exception."""
     base = world.workspaces.fetch_base(world.remote)
-    with pytest.raises(ZeroDivisionError), world.workspaces.open(world.remote, base, task_id=world.task, epoch=3) as ws:
-        assert stat.S_IMODE(ws.folder.parent.stat().st_mode) == 0o700
-        assert stat.S_IMODE((world.tmp / "state/workspaces").stat().st_mode) == 0o700
-        assert not ws.git_dir.is_relative_to(ws.folder)
-        raise ZeroDivisionError
+    opened = world.workspaces.open(world.remote, base, task_id=world.task, epoch=3)
+    ws = opened.__enter__()
+    assert stat.S_IMODE(ws.folder.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((world.tmp / "state/workspaces").stat().st_mode) == 0o700
+    assert not ws.git_dir.is_relative_to(ws.folder)
+    assert not opened.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert list((world.tmp / "state/workspaces").iterdir()) == []
+
+
+def test_adapter_satisfies_the_port(world: World) -> None:
+    """mypy checks the shape; this line gives it something to check."""
+    workspaces: Workspaces = world.workspaces
+    workspace: Workspace = world.open()
+    assert workspaces is world.workspaces
+    assert workspace.scratch.is_dir()
 
 
 def test_missing_git_tells_the_operator(world: World, tmp_path: Path) -> None:
