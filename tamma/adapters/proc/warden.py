@@ -82,7 +82,11 @@ class Warden:
     def _start(self, request: dict[str, Any]) -> bool:
         trouble, trouble_in = os.pipe()
         warden = os.getpid()
-        self._child = os.fork()
+        try:
+            self._child = os.fork()
+        except OSError as e:
+            self._say(f"F exec {e.errno}")
+            return False
         if self._child == 0:
             os.nice(self._nice - os.nice(0))
             _become(request, warden=warden, trouble=trouble_in)
