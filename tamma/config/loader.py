@@ -133,9 +133,13 @@ def _read_secret(path: Path, *, key: str) -> str:
         with path.open("rb") as file:
             text = file.read(_SECRET_BYTES_MAX).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read", why=f"{key} names it: {type(error).__name__}", fix="check the path and its permissions") from None
+        raise ConfigError(
+            f"{path} cannot be read", why=f"{key} names it: {type(error).__name__}", fix="check the path and its permissions"
+        ) from None
     if not text.startswith(("postgres://", "postgresql://", "postgresql+psycopg://")):
-        raise ConfigError(f"{path} holds no database address", why=f"{key} names it; it must start with postgresql://", fix="write one line into it")
+        raise ConfigError(
+            f"{path} holds no database address", why=f"{key} names it; it must start with postgresql://", fix="write one line into it"
+        )
     return text
 
 
@@ -144,7 +148,9 @@ def _fail_points(text: str) -> dict[str, str]:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, mark, action = (piece.strip() for piece in part.partition("="))
         if not (name and mark and action):
-            raise ConfigError(f"{FAIL_POINTS_VARIABLE} is wrong", why=f"{part!r} is not NAME=ACTION", fix="write publish.before_push=kill@2")
+            raise ConfigError(
+                f"{FAIL_POINTS_VARIABLE} is wrong", why=f"{part!r} is not NAME=ACTION", fix="write publish.before_push=kill@2"
+            )
         pairs[name] = action
     return pairs
 

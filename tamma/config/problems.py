@@ -19,7 +19,9 @@ from tamma.config.sources import Layer
 from tamma.core.errors import ConfigError
 from tamma.core.redact import clean
 
-SECRET_NAME: Final = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|PRIVATE|ACCESS|SIGNING)_?KEY|_KEY$|_PAT$", re.IGNORECASE)
+SECRET_NAME: Final = re.compile(
+    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|PRIVATE|ACCESS|SIGNING)_?KEY|_KEY$|_PAT$", re.IGNORECASE
+)
 _SHOWN_CHARS_MAX: Final = 80
 _PROBLEMS_MAX: Final = 50
 _EXPECTED: Final[Mapping[str, str]] = {
@@ -81,8 +83,9 @@ def _fault(detail: ErrorDetails, path: Path) -> str:
             return f"is {_shown(detail['input'], path)}, out of range: {bounds(path)}"
         case "enum":
             return f"is {_shown(detail['input'], path)}, not one of {context.get('expected', '')}"
-    expected = _EXPECTED.get(kind)
-    return f"is {_shown(detail['input'], path)}, but must be {expected or detail['msg'].removeprefix('Input should be ')}"
+        case _:
+            expected = _EXPECTED.get(kind) or detail["msg"].removeprefix("Input should be ")
+            return f"is {_shown(detail['input'], path)}, but must be {expected}"
 
 
 def bounds(path: Path) -> str:

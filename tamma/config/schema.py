@@ -82,65 +82,84 @@ class LogFormat(StrEnum):
 class ForgeSettings(Section):
     """The Git platform where issues are read and changes are opened."""
 
-    kind: ForgeKind = Field(ForgeKind.LOCAL, description="`local`: a bare repository and issue files in a folder.")
-    root: Path = Field(Path("forge"), description="Folder of a local forge, relative to this file; holds NAME/repo.git and NAME/issues.")
-    user: Name = Field("tamma", description="Tamma's own user on the forge: what it writes is known by it.")
-    name: Name | None = Field(None, description="Name of the forge in ids; the default is its kind. Changing it makes every issue new.", examples=["local"])
+    kind: ForgeKind = Field(default=ForgeKind.LOCAL, description="`local`: a bare repository and issue files in a folder.")
+    root: Path = Field(
+        default=Path("forge"), description="Folder of a local forge, relative to this file; holds NAME/repo.git and NAME/issues."
+    )
+    user: Name = Field(default="tamma", description="Tamma's own user on the forge: what it writes is known by it.")
+    name: Name | None = Field(
+        default=None,
+        description="Name of the forge in ids; the default is its kind. Changing it makes every issue new.",
+        examples=["local"],
+    )
 
 
 class RepositorySettings(Section):
     """One repository; a table inside replaces what the top level says, key by key (`gates` as a whole)."""
 
-    git: Text | None = Field(None, description="Path or URL of the Git repository.", examples=["forge/demo/repo.git"])
-    issues: Text | None = Field(None, description="Folder of the issue files of a local forge.", examples=["forge/demo/issues"])
-    changes: Text | None = Field(None, description="Folder where a local forge keeps its changes.", examples=["forge/demo/changes"])
-    base_branch: Name | None = Field(None, description="Branch that changes are made for; the default is the remote's HEAD.", examples=["main"])
-    agent: AgentSettings | None = Field(None, description="Keys of [agent] that differ for this repository.")
-    environment: EnvironmentSettings | None = Field(None, description="Keys of [environment] that differ for this repository.")
-    change: ChangeSettings | None = Field(None, description="Keys of [change] that differ for this repository.")
-    gates: Gates | None = Field(None, description="Gates of this repository, in place of the top-level ones.")
+    git: Text | None = Field(default=None, description="Path or URL of the Git repository.", examples=["forge/demo/repo.git"])
+    issues: Text | None = Field(default=None, description="Folder of the issue files of a local forge.", examples=["forge/demo/issues"])
+    changes: Text | None = Field(default=None, description="Folder where a local forge keeps its changes.", examples=["forge/demo/changes"])
+    base_branch: Name | None = Field(
+        default=None, description="Branch that changes are made for; the default is the remote's HEAD.", examples=["main"]
+    )
+    agent: AgentSettings | None = Field(default=None, description="Keys of [agent] that differ for this repository.")
+    environment: EnvironmentSettings | None = Field(default=None, description="Keys of [environment] that differ for this repository.")
+    change: ChangeSettings | None = Field(default=None, description="Keys of [change] that differ for this repository.")
+    gates: Gates | None = Field(default=None, description="Gates of this repository, in place of the top-level ones.")
 
 
 class SelectSettings(Section):
     """Which issues Tamma may take."""
 
-    label: Name = Field(_SELECTION.trigger, description="Label that asks for Tamma; taken off when a task ends.")
-    labels_all: Names = Field(tuple(sorted(_SELECTION.labels_all)), description="Labels an issue must all carry besides.", examples=[("ready",)])
-    labels_none: Names = Field(tuple(sorted(_SELECTION.labels_none)), description="Labels of which an issue may carry none.")
-    order: Order = Field(_SELECTION.order, description="Which issue goes first.")
-    assignee: Name | None = Field(_SELECTION.assignee, description="Only issues assigned to this user.", examples=["tamma"])
-    authors: Names = Field(tuple(sorted(_SELECTION.authors)), description="Only issues by these users; empty is anyone.", examples=[("alice",)])
-    priority_prefix: Text = Field(_SELECTION.priority_prefix, description="Prefix of the labels that give a priority, as in `priority:1`.")
+    label: Name = Field(default=_SELECTION.trigger, description="Label that asks for Tamma; taken off when a task ends.")
+    labels_all: Names = Field(
+        default=tuple(sorted(_SELECTION.labels_all)), description="Labels an issue must all carry besides.", examples=[("ready",)]
+    )
+    labels_none: Names = Field(default=tuple(sorted(_SELECTION.labels_none)), description="Labels of which an issue may carry none.")
+    order: Order = Field(default=_SELECTION.order, description="Which issue goes first.")
+    assignee: Name | None = Field(default=_SELECTION.assignee, description="Only issues assigned to this user.", examples=["tamma"])
+    authors: Names = Field(
+        default=tuple(sorted(_SELECTION.authors)), description="Only issues by these users; empty is anyone.", examples=[("alice",)]
+    )
+    priority_prefix: Text = Field(
+        default=_SELECTION.priority_prefix, description="Prefix of the labels that give a priority, as in `priority:1`."
+    )
 
 
 class LimitSettings(Section):
     """Bounds of the orchestrator's work."""
 
-    workers: Count = Field(2, ge=0, le=64, description="Local worker processes of one orchestrator; 0 leaves the work to others.")
-    running_max: Count = Field(_LIMITS.running, ge=1, le=1_000, description="Most tasks that run at once, everywhere.")
+    workers: Count = Field(default=2, ge=0, le=64, description="Local worker processes of one orchestrator; 0 leaves the work to others.")
+    running_max: Count = Field(default=_LIMITS.running, ge=1, le=1_000, description="Most tasks that run at once, everywhere.")
     running_per_repository_max: Count = Field(
-        _LIMITS.running_per_repository, ge=1, le=1_000, description="Most tasks that run at once for one repository."
+        default=_LIMITS.running_per_repository, ge=1, le=1_000, description="Most tasks that run at once for one repository."
     )
-    candidates_max: Count = Field(_LIMITS.candidates, ge=1, le=10_000, description="Most issues looked at per tick.")
-    creations_per_tick_max: Count = Field(_LIMITS.creations_per_tick, ge=1, le=10_000, description="Most tasks made per tick.")
+    candidates_max: Count = Field(default=_LIMITS.candidates, ge=1, le=10_000, description="Most issues looked at per tick.")
+    creations_per_tick_max: Count = Field(default=_LIMITS.creations_per_tick, ge=1, le=10_000, description="Most tasks made per tick.")
     open_changes_per_repository_max: Count = Field(
-        _LIMITS.open_changes_per_repository, ge=1, le=10_000, description="Most open changes per repository before no new task starts."
+        default=_LIMITS.open_changes_per_repository,
+        ge=1,
+        le=10_000,
+        description="Most open changes per repository before no new task starts.",
     )
-    issue_bytes_max: Count = Field(_LIMITS.issue_bytes_max, ge=256, le=10_485_760, description="Longest issue text that is taken.")
-    tick_seconds: Number = Field(30.0, ge=0.05, le=3_600, description="Longest wait between two looks at the forge and the queue.")
+    issue_bytes_max: Count = Field(default=_LIMITS.issue_bytes_max, ge=256, le=10_485_760, description="Longest issue text that is taken.")
+    tick_seconds: Number = Field(default=30.0, ge=0.05, le=3_600, description="Longest wait between two looks at the forge and the queue.")
 
 
 class RetrySettings(Section):
     """How often each kind of end may happen before a human is asked."""
 
-    attempts_max: Count = Field(_RETRY.attempts_max, ge=1, le=100, description="Attempts whose agent failed or produced nothing.")
-    infra_max: Count = Field(_RETRY.infra_max, ge=1, le=10_000, description="Attempts ended since something was away.")
-    interruptions_max: Count = Field(_RETRY.interruptions_max, ge=1, le=10_000, description="Attempts ended by a signal.")
-    crashes_max: Count = Field(_RETRY.crashes_max, ge=1, le=100, description="Attempts ended by a bug or without a word.")
+    attempts_max: Count = Field(default=_RETRY.attempts_max, ge=1, le=100, description="Attempts whose agent failed or produced nothing.")
+    infra_max: Count = Field(default=_RETRY.infra_max, ge=1, le=10_000, description="Attempts ended since something was away.")
+    interruptions_max: Count = Field(default=_RETRY.interruptions_max, ge=1, le=10_000, description="Attempts ended by a signal.")
+    crashes_max: Count = Field(default=_RETRY.crashes_max, ge=1, le=100, description="Attempts ended by a bug or without a word.")
     backoff_base_seconds: Number = Field(
-        _RETRY.backoff_base.total_seconds(), gt=0, le=DAY_SECONDS, description="Wait before the second attempt; doubled each time."
+        default=_RETRY.backoff_base.total_seconds(), gt=0, le=DAY_SECONDS, description="Wait before the second attempt; doubled each time."
     )
-    backoff_max_seconds: Number = Field(_RETRY.backoff_max.total_seconds(), gt=0, le=7 * DAY_SECONDS, description="Longest such wait.")
+    backoff_max_seconds: Number = Field(
+        default=_RETRY.backoff_max.total_seconds(), gt=0, le=7 * DAY_SECONDS, description="Longest such wait."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -153,15 +172,17 @@ class LeaseSettings(Section):
     """How long a worker may go without a sign of life."""
 
     duration_seconds: Number = Field(
-        _LEASE.duration.total_seconds(), gt=0, le=DAY_SECONDS, description="Time without a beat after which an attempt is given up."
+        default=_LEASE.duration.total_seconds(), gt=0, le=DAY_SECONDS, description="Time without a beat after which an attempt is given up."
     )
     beat_seconds: Number = Field(
-        _LEASE.beat.total_seconds(), gt=0, le=3_600, description="Time between two beats; less than half of duration_seconds."
+        default=_LEASE.beat.total_seconds(), gt=0, le=3_600, description="Time between two beats; less than half of duration_seconds."
     )
     reservation_seconds: Number = Field(
-        _LEASE.reservation.total_seconds(), gt=0, le=DAY_SECONDS, description="Time a dispatched task waits for its worker's claim."
+        default=_LEASE.reservation.total_seconds(), gt=0, le=DAY_SECONDS, description="Time a dispatched task waits for its worker's claim."
     )
-    missed_beats_max: Count = Field(_LEASE.missed_beats_max, ge=1, le=100, description="Missed beats after which a worker counts as offline.")
+    missed_beats_max: Count = Field(
+        default=_LEASE.missed_beats_max, ge=1, le=100, description="Missed beats after which a worker counts as offline."
+    )
 
     @model_validator(mode="after")
     def _two_beats_fit(self) -> Self:
@@ -173,38 +194,42 @@ class LeaseSettings(Section):
 class SandboxSettings(Section):
     """What holds agents and gates."""
 
-    kind: SandboxKind = Field(SandboxKind.NONE, description="`none`: they run as Tamma's own user, and everything says so.")
+    kind: SandboxKind = Field(default=SandboxKind.NONE, description="`none`: they run as Tamma's own user, and everything says so.")
 
 
 class DatabaseSettings(Section):
     """The Postgres database; without one, an embedded server in the state folder is used."""
 
     url: PostgresUrl | None = Field(
-        None, description="Address of the database, without a password; DATABASE_URL may hold one.", examples=["postgresql://tamma@db.example/tamma"]
+        default=None,
+        description="Address of the database, without a password; DATABASE_URL may hold one.",
+        examples=["postgresql://tamma@db.example/tamma"],
     )
-    url_file: Path | None = Field(None, description="File with the address, password and all, relative to this file.", examples=["database-url"])
+    url_file: Path | None = Field(
+        default=None, description="File with the address, password and all, relative to this file.", examples=["database-url"]
+    )
     direct_url: PostgresUrl | None = Field(
-        None,
+        default=None,
         description="Address past a pooler, for LISTEN; without it a pooled database is polled.",
         examples=["postgresql://tamma@db.example:5432/tamma"],
     )
-    direct_url_file: Path | None = Field(None, description="File with that address.", examples=["database-direct-url"])
-    pool_size_max: Count = Field(5, ge=1, le=100, description="Most connections of one process.")
-    connect_timeout_seconds: Number = Field(10.0, ge=1, le=300, description="Longest wait for a connection.")
-    statement_timeout_seconds: Number = Field(30.0, ge=1, le=3_600, description="Longest one statement may take.")
+    direct_url_file: Path | None = Field(default=None, description="File with that address.", examples=["database-direct-url"])
+    pool_size_max: Count = Field(default=5, ge=1, le=100, description="Most connections of one process.")
+    connect_timeout_seconds: Number = Field(default=10.0, ge=1, le=300, description="Longest wait for a connection.")
+    statement_timeout_seconds: Number = Field(default=30.0, ge=1, le=3_600, description="Longest one statement may take.")
 
 
 class StateSettings(Section):
     """What Tamma keeps on disk: the embedded server, mirrors, environments, workspaces."""
 
-    folder: Path = Field(Path(".tamma"), description="Folder, relative to this file.")
+    folder: Path = Field(default=Path(".tamma"), description="Folder, relative to this file.")
 
 
 class LogSettings(Section):
     """Log lines on stderr."""
 
-    level: LogLevel = Field(LogLevel.INFO, description="The least that is logged.")
-    format: LogFormat = Field(LogFormat.TEXT, description="Lines for people, or one JSON object per line.")
+    level: LogLevel = Field(default=LogLevel.INFO, description="The least that is logged.")
+    format: LogFormat = Field(default=LogFormat.TEXT, description="Lines for people, or one JSON object per line.")
 
 
 # The sources below what is given to Config itself; set by the loader, for the time of one call.
@@ -218,22 +243,22 @@ class Config(BaseSettings):
         extra="forbid", frozen=True, validate_default=True, env_prefix="TAMMA_", env_nested_delimiter="__", title="tamma.toml"
     )
 
-    forge: ForgeSettings = Field(ForgeSettings(), description="The Git platform.")
+    forge: ForgeSettings = Field(default=ForgeSettings(), description="The Git platform.")
     repositories: Annotated[dict[RepositoryName, RepositorySettings], Field(max_length=1_000)] = Field(
-        {}, description="Repositories by name; empty means every folder of forge.root with a repo.git."
+        default={}, description="Repositories by name; empty means every folder of forge.root with a repo.git."
     )
-    select: SelectSettings = Field(SelectSettings(), description="Which issues Tamma may take.")
-    limits: LimitSettings = Field(LimitSettings(), description="Bounds of the orchestrator's work.")
-    retry: RetrySettings = Field(RetrySettings(), description="How often each kind of end may happen.")
-    lease: LeaseSettings = Field(LeaseSettings(), description="Signs of life.")
-    agent: AgentSettings = Field(AgentSettings(), description="The AI that edits the workspace.")
-    sandbox: SandboxSettings = Field(SandboxSettings(), description="What holds agents and gates.")
-    environment: EnvironmentSettings = Field(EnvironmentSettings(), description="What the repository needs first.")
-    gates: Gates = Field((), description="Checks that a change must pass.")
-    change: ChangeSettings = Field(ChangeSettings(), description="What a change may be.")
-    database: DatabaseSettings = Field(DatabaseSettings(), description="The Postgres database.")
-    state: StateSettings = Field(StateSettings(), description="What Tamma keeps on disk.")
-    log: LogSettings = Field(LogSettings(), description="Log lines.")
+    select: SelectSettings = Field(default=SelectSettings(), description="Which issues Tamma may take.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of the orchestrator's work.")
+    retry: RetrySettings = Field(default=RetrySettings(), description="How often each kind of end may happen.")
+    lease: LeaseSettings = Field(default=LeaseSettings(), description="Signs of life.")
+    agent: AgentSettings = Field(default=AgentSettings(), description="The AI that edits the workspace.")
+    sandbox: SandboxSettings = Field(default=SandboxSettings(), description="What holds agents and gates.")
+    environment: EnvironmentSettings = Field(default=EnvironmentSettings(), description="What the repository needs first.")
+    gates: Gates = Field(default=(), description="Checks that a change must pass.")
+    change: ChangeSettings = Field(default=ChangeSettings(), description="What a change may be.")
+    database: DatabaseSettings = Field(default=DatabaseSettings(), description="The Postgres database.")
+    state: StateSettings = Field(default=StateSettings(), description="What Tamma keeps on disk.")
+    log: LogSettings = Field(default=LogSettings(), description="Log lines.")
 
     @model_validator(mode="after")
     def _gate_names_differ(self) -> Self:

@@ -66,7 +66,7 @@ class LayerSource(PydanticBaseSettingsSource):
         super().__init__(Config)
         self._layer = layer
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 — the library's signature
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """One top-level value."""
         return self._layer.values.get(field_name), field_name, False
 
@@ -165,7 +165,9 @@ def file_layer(path: FilePath) -> Layer:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML", why=str(error) or "nested too deep", fix="correct that line; see https://toml.io") from error
+        raise ConfigError(
+            f"{path} is not valid TOML", why=str(error) or "nested too deep", fix="correct that line; see https://toml.io"
+        ) from error
     return Layer(values=values, default_name=str(path))
 
 

@@ -54,26 +54,30 @@ class PromptWay(StrEnum):
 class AgentSettings(Section):
     """The AI that edits the workspace, and what one run of it may use."""
 
-    kind: AgentKind = Field(AgentKind.COMMAND, description="`command` runs argv; `scripted` plays a script, for trying Tamma out.")
+    kind: AgentKind = Field(default=AgentKind.COMMAND, description="`command` runs argv; `scripted` plays a script, for trying Tamma out.")
     argv: Argv = Field(
-        (),
+        default=(),
         description="Command line of the agent; {prompt_file} and {environment} are replaced. Run in the checkout.",
         examples=[("my-agent", "--non-interactive")],
     )
-    prompt: PromptWay = Field(PromptWay.STDIN, description="How argv gets its prompt: on `stdin`, or only as a `file`.")
-    env: Env = Field({}, description="Variables set for the agent. No secrets here: pass them through env_allow.", examples=[{"CI": "1"}])
+    prompt: PromptWay = Field(default=PromptWay.STDIN, description="How argv gets its prompt: on `stdin`, or only as a `file`.")
+    env: Env = Field(
+        default={}, description="Variables set for the agent. No secrets here: pass them through env_allow.", examples=[{"CI": "1"}]
+    )
     env_allow: EnvPatterns = Field(
-        (),
+        default=(),
         description="Variables passed to the agent from Tamma's own environment, by name or as PREFIX_*.",
         examples=[("MY_AGENT_API_KEY", "MY_AGENT_*")],
     )
-    script: Text | None = Field(None, description="Script that the `scripted` agent plays, relative to this file.", examples=["agent.yaml"])
-    wall_clock_seconds: Number = Field(
-        _AGENT.wall_clock.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest one run may take; then its budget is spent."
+    script: Text | None = Field(
+        default=None, description="Script that the `scripted` agent plays, relative to this file.", examples=["agent.yaml"]
     )
-    idle_seconds: Number = Field(_AGENT.idle.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest a run may print nothing.")
+    wall_clock_seconds: Number = Field(
+        default=_AGENT.wall_clock.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest one run may take; then its budget is spent."
+    )
+    idle_seconds: Number = Field(default=_AGENT.idle.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest a run may print nothing.")
     output_bytes_max: Count = Field(
-        _AGENT.output_bytes_max, ge=1_024, le=GIB, description="Most output of a run that is read; the rest is left out of the log."
+        default=_AGENT.output_bytes_max, ge=1_024, le=GIB, description="Most output of a run that is read; the rest is left out of the log."
     )
 
 
@@ -81,18 +85,20 @@ class EnvironmentSettings(Section):
     """What the repository needs before its gates and agent can run: built once, cached by what defines it."""
 
     setup: Annotated[tuple[Argv, ...], Field(max_length=100)] = Field(
-        _ENVIRONMENT.setup,
+        default=_ENVIRONMENT.setup,
         description="Command lines run in order in a checkout of the base; {environment} is the folder to fill.",
         examples=[(("python3", "-m", "venv", "{environment}"),)],
     )
     inputs: Names = Field(
-        _ENVIRONMENT.inputs, description="Files of the base whose content makes it a new environment.", examples=[("requirements.txt",)]
+        default=_ENVIRONMENT.inputs,
+        description="Files of the base whose content makes it a new environment.",
+        examples=[("requirements.txt",)],
     )
     timeout_seconds: Number = Field(
-        _ENVIRONMENT.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest the whole set-up may take."
+        default=_ENVIRONMENT.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest the whole set-up may take."
     )
     cache_bytes_max: Count = Field(
-        20 * GIB, ge=0, le=1_024 * GIB, description="Most disk that kept environments take; the least recently used go first."
+        default=20 * GIB, ge=0, le=1_024 * GIB, description="Most disk that kept environments take; the least recently used go first."
     )
 
 
@@ -103,33 +109,42 @@ class GateSettings(Section):
     argv: Argv = Field(
         description="Command line; {environment} and {report} are replaced.", min_length=1, examples=[("python3", "-m", "pytest", "-q")]
     )
-    env: Env = Field({}, description="Variables set for the command.", examples=[{"CI": "1"}])
-    cwd: Text = Field(_GATE.cwd, description="Folder to run in, relative to the checkout.")
-    timeout_seconds: Number = Field(_GATE.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest it may take; then it fails.")
-    report: Text | None = Field(
-        _GATE.report, description="JUnit XML that the command writes, relative to the checkout; red-green needs it.", examples=["report.xml"]
+    env: Env = Field(default={}, description="Variables set for the command.", examples=[{"CI": "1"}])
+    cwd: Text = Field(default=_GATE.cwd, description="Folder to run in, relative to the checkout.")
+    timeout_seconds: Number = Field(
+        default=_GATE.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest it may take; then it fails."
     )
-    required: Switch = Field(_GATE.is_required, description="Whether a fail stands between the change and its delivery.")
+    report: Text | None = Field(
+        default=_GATE.report,
+        description="JUnit XML that the command writes, relative to the checkout; red-green needs it.",
+        examples=["report.xml"],
+    )
+    required: Switch = Field(default=_GATE.is_required, description="Whether a fail stands between the change and its delivery.")
 
 
 class ChangeSettings(Section):
     """What a change may be, and how it is delivered."""
 
-    files_max: Count = Field(_CHANGE.files_max, ge=1, le=100_000, description="Most files a change may touch.")
-    lines_max: Count = Field(_CHANGE.lines_max, ge=1, le=10_000_000, description="Most lines a change may add and remove together.")
-    bytes_max: Count = Field(_CHANGE.bytes_max, ge=1, le=GIB, description="Most bytes of all files that a change writes.")
-    file_bytes_max: Count = Field(_CHANGE.file_bytes_max, ge=1, le=GIB, description="Most bytes of one file that a change writes.")
-    binaries_max: Count = Field(_CHANGE.binaries_max, ge=0, le=100_000, description="Most binary files a change may touch.")
-    protected_paths: Names = Field(_CHANGE.protected_paths, description="Globs no change may touch; replaces the default list.")
-    test_paths: Names = Field(_CHANGE.test_paths, description="Globs that are tests to the red-green check; replaces the default list.")
-    red_green: RedGreen = Field(_CHANGE.red_green, description="How much it binds that a change's tests fail without it and pass with it.")
+    files_max: Count = Field(default=_CHANGE.files_max, ge=1, le=100_000, description="Most files a change may touch.")
+    lines_max: Count = Field(default=_CHANGE.lines_max, ge=1, le=10_000_000, description="Most lines a change may add and remove together.")
+    bytes_max: Count = Field(default=_CHANGE.bytes_max, ge=1, le=GIB, description="Most bytes of all files that a change writes.")
+    file_bytes_max: Count = Field(default=_CHANGE.file_bytes_max, ge=1, le=GIB, description="Most bytes of one file that a change writes.")
+    binaries_max: Count = Field(default=_CHANGE.binaries_max, ge=0, le=100_000, description="Most binary files a change may touch.")
+    protected_paths: Names = Field(default=_CHANGE.protected_paths, description="Globs no change may touch; replaces the default list.")
+    test_paths: Names = Field(
+        default=_CHANGE.test_paths, description="Globs that are tests to the red-green check; replaces the default list."
+    )
+    red_green: RedGreen = Field(
+        default=_CHANGE.red_green, description="How much it binds that a change's tests fail without it and pass with it."
+    )
     repairs_max: Count = Field(
-        _CHANGE.repairs_max, ge=0, le=20, description="How often the agent gets the evidence of failed gates and may try again."
+        default=_CHANGE.repairs_max, ge=0, le=20, description="How often the agent gets the evidence of failed gates and may try again."
     )
     approve_before_publish: Switch = Field(
-        _CHANGE.approve_before_publish, description="Whether a human must approve each change (`tamma task approve`) before it is published."
+        default=_CHANGE.approve_before_publish,
+        description="Whether a human must approve each change (`tamma task approve`) before it is published.",
     )
-    draft: Switch = Field(_CHANGE.is_draft, description="Whether changes are opened as drafts.")
+    draft: Switch = Field(default=_CHANGE.is_draft, description="Whether changes are opened as drafts.")
 
 
 Gates = Annotated[tuple[GateSettings, ...], Field(max_length=LIST_MAX)]

@@ -1,0 +1,139 @@
+"""Every fact as one plain sentence, the same in the log, in ``tamma events``, in ``tamma explain`` and in the live view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from tamma.core.event import (
+    AgentFinished,
+    AgentSpoke,
+    AgentStarted,
+    ApprovalAsked,
+    AttemptFact,
+    ChangeDelivered,
+    EffectIntended,
+    EffectRecorded,
+    EnvironmentPrepared,
+    Fact,
+    GateJudged,
+    NoticeSent,
+    PhaseEntered,
+    TaskCancelled,
+    TaskClaimed,
+    TaskCreated,
+    TaskDispatched,
+    TaskReaped,
+    TaskSettled,
+    TaskUnblocked,
+    TreeAudited,
+    WorkerRegistered,
+    WorkerStateChanged,
+    WorkSalvaged,
+)
+from tamma.core.redact import clean
+
+SENTENCE_CHARS_MAX: Final = 300
+_PART_CHARS_MAX: Final = 160
+_VERDICTS: Final[Mapping[str, str]] = {"pass": "passed", "fail": "failed", "skip": "did not apply", "unable": "could not be asked"}
+
+
+def describe_fact(fact: Fact) -> str:
+    """One sentence of at most 300 characters on one line, without control characters."""
+    return _short(_sentence(fact), SENTENCE_CHARS_MAX)
+
+
+def _sentence(fact: Fact) -> str:
+    match fact:
+        case TaskCreated() | TaskDispatched() | TaskClaimed() | PhaseEntered() | TaskSettled() | TaskReaped():
+            return _of_task(fact)
+        case TaskCancelled() | TaskUnblocked() | NoticeSent():
+            return _of_people(fact)
+        case EffectIntended(kind=kind, key=key):
+            return f"about to do outside: {kind} ({_short(key)})"
+        case EffectRecorded(key=key, state=state, result=result):
+            shown = ", ".join(f"{name}={value}" for name, value in sorted(result.items()))
+            return f"outside: {_short(key)} is {state}" + (f" ({_short(shown)})" if shown else "")
+        case WorkerRegistered(worker=worker, role=role, host=host, pid=pid, release=release):
+            return f"{role} {worker} registered: process {pid} on {_short(host)}, release {release}"
+        case WorkerStateChanged(worker=worker, state=state, reason=reason):
+            return f"worker {worker} is {state}" + _because(reason)
+        case _:
+            return _of_attempt(fact)
+
+
+def _of_task(fact: TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | TaskSettled | TaskReaped) -> str:
+    match fact:
+        case TaskCreated(repository=repository, issue=issue, title=title, generation=generation):
+            again = f", generation {generation}" if generation > 1 else ""
+            return f"task created for {repository}#{issue}{again}: {_short(title)}"
+        case TaskDispatched(by=by):
+            return f"dispatched by {by}: a worker is about to start"
+        case TaskClaimed(worker=worker, epoch=epoch):
+            return f"claimed by worker {worker}: attempt {epoch} begins"
+        case PhaseEntered(epoch=epoch, phase=phase):
+            return f"attempt {epoch} entered the phase {phase}"
+        case TaskSettled(epoch=epoch, outcome=outcome, state=state, reason=reason, run_after=run_after):
+            when = f" until {run_after:%Y-%m-%d %H:%M:%S}" if run_after else ""
+            return f"attempt {epoch} ended: {outcome}; the task is {state}{when}" + _because(reason)
+        case TaskReaped(epoch=epoch, worker=worker, state=state, reason=reason):
+            return f"attempt {epoch} of worker {worker} ended without a word; the task is {state}" + _because(reason)
+
+
+def _of_people(fact: TaskCancelled | TaskUnblocked | NoticeSent) -> str:
+    match fact:
+        case TaskCancelled(by=by, reason=reason):
+            return f"cancelled by {_short(by)}" + _because(reason)
+        case TaskUnblocked(by=by, approved=approved):
+            return f"let go on by {_short(by)}" + (f", who approved commit {approved[:12]}" if approved else "")
+        case NoticeSent(notice=notice):
+            return f"the issue was told that its task is {notice}"
+
+
+def _of_attempt(fact: AttemptFact) -> str:
+    match fact:
+        case EnvironmentPrepared(is_cached=is_cached, duration_ms=duration_ms):
+            return "the environment was found in the cache" if is_cached else f"the environment was built in {_seconds(duration_ms)}"
+        case AgentStarted(turn=turn, agent=agent, sandbox=sandbox):
+            held = "unsandboxed" if sandbox == "none" else f"in sandbox {sandbox}"
+            return f"agent {_short(agent)} started, {held}" + (f", repair {turn}" if turn else "")
+        case AgentSpoke(text=text):
+            return f"agent: {text}"
+        case AgentFinished(status=status, detail=detail, duration_ms=duration_ms, files=files, lines=lines):
+            return f"agent ended after {_seconds(duration_ms)}: {status}, {_count(files, 'file')}, {_count(lines, 'line')}" + _because(
+                detail
+            )
+        case TreeAudited(files=files, lines=lines, refusals=refusals):
+            size = f"{_count(files, 'file')}, {_count(lines, 'line')}"
+            return f"the change was refused ({size}): {'; '.join(refusals)}" if refusals else f"the change was read and is in order: {size}"
+        case GateJudged():
+            return _of_gate(fact)
+        case WorkSalvaged(files=files, patch=patch):
+            return f"undelivered work of {_count(files, 'file')} was kept as patch {patch[:12]}"
+        case ApprovalAsked(commit=commit):
+            return f"commit {commit[:12]} passed its gates and waits for a human's approval"
+        case ChangeDelivered(change=change, url=url, branch=branch, commit=commit):
+            return f"delivered as change {_short(url or change)}: branch {_short(branch)} at {commit[:12]}"
+
+
+def _of_gate(fact: GateJudged) -> str:
+    kind = "gate" if fact.is_required else "optional gate"
+    verdict = _VERDICTS.get(fact.verdict, fact.verdict)
+    return f"{kind} {_short(fact.gate)} {verdict} in {_seconds(fact.duration_ms)}" + _because(fact.summary)
+
+
+def _because(reason: str) -> str:
+    return f": {_short(reason)}" if reason.strip() else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:.1f} s"
+
+
+def _short(text: str, chars_max: int = _PART_CHARS_MAX) -> str:
+    flat = clean(" ".join(text[: 8 * chars_max].split()))
+    return flat if len(flat) <= chars_max else flat[: chars_max - 1] + "…"
