@@ -84,5 +84,14 @@ def _piece(token: re.Match[str]) -> str:
         return "[^/]"
     if token.group(2):
         members = re.sub(r"([\\^\[&~|])", r"\\\1", token.group(2))
-        return f"[{'^/' if token.group(1) else ''}{members}]"
+        piece = f"[{'^/' if token.group(1) else ''}{members}]"
+        return piece if _is_valid(piece) else re.escape(text)
     return re.escape(text)
+
+
+def _is_valid(piece: str) -> bool:
+    try:
+        re.compile(piece)
+    except re.error:  # a range that runs backwards: then the brackets are just characters
+        return False
+    return True

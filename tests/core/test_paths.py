@@ -33,6 +33,7 @@ from tamma.core.policy import DEFAULT_PROTECTED_PATHS, DEFAULT_TEST_PATHS
         ("[!a-c]x", "bx", False),
         ("[!a-c]x", "dx", True),
         ("a[", "a[", True),
+        ("[b-a]", "[b-a]", True),
         ("a.b", "axb", False),
         (".woodpecker*", ".woodpecker.yml", True),
         ("Makefile", "makefile", True),
