@@ -22,6 +22,14 @@ def write_trusted(git_dir: Path, *, objects: Path, oid: str) -> None:
     harden(git_dir)
 
 
+def seal(git_dir: Path, *, objects: Path, oid: str) -> None:
+    """Write again what decides how git behaves here, should an agent without a sandbox have found the folder."""
+    for name in ("config.worktree", "commondir", "info/grafts", "gitdir"):
+        (git_dir / name).unlink(missing_ok=True)
+    _write_settings(git_dir, objects=objects, oid=oid, head="refs/heads/none", config="\tbare = true\n")
+    harden(git_dir)
+
+
 def harden(git_dir: Path) -> None:
     """Give a repository of ours the attributes that keep filters and drivers away."""
     info = git_dir / "info"
@@ -45,6 +53,10 @@ def write_disposable(git_dir: Path, *, objects: Path, base: Base, index: Path, e
 def _write(git_dir: Path, *, objects: Path, oid: str, head: str, config: str) -> None:
     for folder in ("objects/info", "objects/pack", "refs/heads"):
         (git_dir / folder).mkdir(parents=True)
+    _write_settings(git_dir, objects=objects, oid=oid, head=head, config=config)
+
+
+def _write_settings(git_dir: Path, *, objects: Path, oid: str, head: str, config: str) -> None:
     is_sha256 = len(oid) == 64
     core = f"[core]\n\trepositoryformatversion = {int(is_sha256)}\n\tfilemode = true\n{config}"
     (git_dir / "config").write_text(core + ("[extensions]\n\tobjectformat = sha256\n" if is_sha256 else ""))

@@ -15,7 +15,7 @@ from tamma.adapters.git.capture import Author, Capture, describe
 from tamma.adapters.git.cleanup import remove_tree
 from tamma.adapters.git.command import Git, GitFailed
 from tamma.adapters.git.difference import index_lines, list_tree
-from tamma.adapters.git.gitdir import write_disposable, write_trusted
+from tamma.adapters.git.gitdir import seal, write_disposable, write_trusted
 from tamma.adapters.git.mirror import Mirror
 from tamma.adapters.git.push import push_commit
 from tamma.adapters.git.trouble import disk_error, local_error
@@ -85,6 +85,7 @@ class GitWorkspace:
     def capture(self, *, message: str) -> Candidate:
         """See the port."""
         with _local("reading the workspace"):
+            self._seal()
             return Capture(
                 git=self._git,
                 folder=self.folder,
@@ -152,6 +153,8 @@ class GitWorkspace:
 
     def push(self, commit: Oid, *, branch: str, expected: Oid | None) -> PushResult:
         """See the port."""
+        with _local("preparing to push"):
+            self._seal()
         git = self._git.reaching(self._mirror.transport)
         return push_commit(git, self._mirror.remote.url, commit, branch=branch, expected=expected)
 
@@ -170,6 +173,9 @@ class GitWorkspace:
     @property
     def _git(self) -> Git:
         return self._mirror.git.at(self.git_dir, index=self._index)
+
+    def _seal(self) -> None:
+        seal(self.git_dir, objects=self._mirror.objects, oid=self._base.commit)
 
     def _fill(self, tree: Oid, *, index: Path | None = None) -> None:
         """Write a tree into the checkout and give it a ``.git`` for the agent, whose index is as fresh as the files."""

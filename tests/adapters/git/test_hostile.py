@@ -245,6 +245,20 @@ def test_probe_is_valid(world: World, canary: Path, evil: Path, name: str) -> No
     assert (world.tmp / "ran").exists()
 
 
+def test_settings_of_the_trusted_repository_are_written_anew(world: World, canary: Path, evil: Path) -> None:
+    """Even an agent without a sandbox, writing into the folder beside its tree, redirects nothing."""
+    ws = world.open()
+    with (ws.git_dir / "config").open("a") as file:
+        file.write(f'[url "file://{evil}"]\n\tpushInsteadOf = {world.remote.url}\n[filter "x"]\n\tclean = {canary}\n')
+    (ws.git_dir / "info/attributes").write_text("* filter=x\n")
+    (ws.git_dir / "config.worktree").write_text(f"[core]\n\tfsmonitor = {canary}\n")
+    (ws.folder / "README.md").write_text("changed\n")
+    assert ws.push(ws.capture(message="m").commit, branch="tamma/1", expected=None) is PushResult.MOVED
+    assert "refs/heads/tamma/1" in world.heads()
+    assert world.heads(evil) == {}
+    assert not (world.tmp / "ran").exists()
+
+
 def test_parent_environment_does_not_reach_git(
     world: World, canary: Path, evil: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
