@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
 
+FOLLOW_INTERVAL = timedelta(seconds=1)
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
@@ -122,7 +124,7 @@ def events(
                 if wanted is None or wanted in event.tags:
                     print(show(event), flush=True)  # noqa: T201 — this is the output
             if not found:
-                session.store.wait_for_news(bootstrap.FOLLOW_INTERVAL)
+                session.store.wait_for_news(FOLLOW_INTERVAL)
 
 
 def _issue_tag(session: Session, text: str) -> str:

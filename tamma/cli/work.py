@@ -29,13 +29,12 @@ def work(
     ok_codes: Annotated[
         str, typer.Option("--ok-codes", help="Exit codes to turn into 0, for CI systems that know no neutral result.", metavar="4,13,20")
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="Log lines as JSON.")] = False,
 ) -> None:
     """Claim, run the pipeline, settle, report."""
     accepted = parse_codes(ok_codes)
     if (task_id is None) == (issue is None):
         raise ConfigError("tell exactly one of --task-id and --issue", fix="for example: tamma work --issue demo#12")
-    code = _work(ctx.obj, task_id=task_id, issue=issue, as_json=json)
+    code = _work(ctx.obj, task_id=task_id, issue=issue)
     raise typer.Exit(0 if int(code) in accepted else int(code))
 
 
@@ -49,25 +48,19 @@ def parse_codes(text: str) -> frozenset[int]:
     return frozenset(map(int, found))
 
 
-def _work(globals_: Globals, *, task_id: str | None, issue: str | None, as_json: bool) -> ExitCode:
+def _work(globals_: Globals, *, task_id: str | None, issue: str | None) -> ExitCode:
     from tamma import bootstrap
     from tamma.cli.signals import on_signals
-    from tamma.core.errors import TammaError
     from tamma.core.ids import parse_task_id
 
     parsed = parse_task_id(task_id) if task_id is not None else None
-    with bootstrap.open_worker(globals_.config, as_json=as_json, by_issue=issue is not None) as session:
+    with bootstrap.open_worker(globals_.config, by_issue=parsed is None) as session:
         on_signals(session.deps.interruption.set)
-        try:
-            result = session.work(parsed) if parsed is not None else session.work_on_issue(issue or "")
-        except TammaError as error:
-            if parsed is None and error.exit_code is ExitCode.DELIVERED:
-                return ExitCode.DELIVERED
-            raise
+        result = session.work(parsed) if parsed is not None else session.work_on_issue(issue or "")
     if result.bug:
         report_bug(result.bug)
     elif result.exit_code is not ExitCode.DELIVERED:
-        say(f"{result.exit_code.meaning}", why=result.reason, fix=result.fix)
+        say(result.exit_code.meaning, why=result.reason, fix=result.fix)
     else:
         typer.echo(result.reason)
     return result.exit_code

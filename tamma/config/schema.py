@@ -144,7 +144,10 @@ class LimitSettings(Section):
         description="Most open changes per repository before no new task starts.",
     )
     issue_bytes_max: Count = Field(default=_LIMITS.issue_bytes_max, ge=256, le=10_485_760, description="Longest issue text that is taken.")
-    tick_seconds: Number = Field(default=30.0, ge=0.05, le=3_600, description="Longest wait between two looks at the forge and the queue.")
+    tick_seconds: Number = Field(default=5.0, ge=0.05, le=3_600, description="Longest wait between two looks at the forge and the queue.")
+    drain_seconds: Number = Field(
+        default=20.0, ge=0, le=DAY_SECONDS, description="How long running workers may go on after the first SIGTERM or SIGINT."
+    )
 
 
 class RetrySettings(Section):

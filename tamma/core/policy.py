@@ -45,8 +45,8 @@ class Limits:
     """Bounds of one tick; each number counts on its own."""
 
     candidates: int = 200
-    running: int = 2
-    running_per_repository: int = 2
+    running: int = 8
+    running_per_repository: int = 4
     creations_per_tick: int = 50
     open_changes_per_repository: int = 20
     issue_bytes_max: int = 65_536

@@ -21,9 +21,9 @@ _WAIVED_FOR_A_PERSON = frozenset({Why.NOT_LABELLED, Why.LABEL_MISSING, Why.OTHER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Judges issues and makes their tasks."""
+    """Judges issues and makes their tasks. Without a store (a dry run where there is no database) it can only judge."""
 
-    store: Store
+    store: Store | None
     forge: Forge
     limits: Limits
     selection: SelectionPolicy
@@ -44,6 +44,7 @@ class Intake:
                 why=f"limits.issue_bytes_max is {self.limits.issue_bytes_max}",
                 fix="shorten the issue, or raise the limit",
             )
+        assert self.store is not None
         snapshot = self.store.blobs.put(Snapshot.of(issue).to_bytes())
         return self.store.tasks.create(
             TaskDraft(
@@ -61,12 +62,21 @@ class Intake:
         """The live task of an issue, or a new one. Raises NoSuchTask, NotClaimable (closed, or its change is open or was closed
         by a human), RefusedByPolicy (author, size)."""
         issue = self.forge.issue(ref)
-        newest = self.store.tasks.newest([ref], TaskKind.RESOLVE).get(ref)
+        newest = self.newest(ref)
         if newest is not None and not newest.is_terminal:
             return newest
         against = self._reasons(issue, newest, 0, with_changes=True)
         refuse_person(issue, against)
         return self.create(issue, generation=newest.generation + 1 if newest else 1, asked_by=asked_by, priority=self.priority(issue))
+
+    def newest(self, ref: IssueRef) -> Task | None:
+        """The newest generation of an issue's task."""
+        return self.store.tasks.newest([ref], TaskKind.RESOLVE).get(ref) if self.store else None
+
+    def find_live(self, ref: IssueRef) -> Task | None:
+        """The issue's task that has not ended."""
+        newest = self.newest(ref)
+        return newest if newest is not None and not newest.is_terminal else None
 
     def priority(self, issue: Issue) -> int:
         """Of the task the issue would get."""

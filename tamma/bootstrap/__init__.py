@@ -1,0 +1,18 @@
+"""The composition root: the only place that knows every adapter. It hands ready sessions to the command line."""
+
+from __future__ import annotations
+
+from tamma.bootstrap.admin import embedded_url, propose_config, stop_database, upgrade_database
+from tamma.bootstrap.sessions import Session, look_ahead, open_orchestrator, open_session, open_worker
+
+__all__ = [
+    "Session",
+    "embedded_url",
+    "look_ahead",
+    "open_orchestrator",
+    "open_session",
+    "open_worker",
+    "propose_config",
+    "stop_database",
+    "upgrade_database",
+]

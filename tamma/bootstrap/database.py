@@ -1,0 +1,104 @@
+"""Which database, and is it fit: a configured URL, or the embedded server in the state folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tamma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tamma.adapters.postgres.embedded import EmbeddedPostgres
+    from tamma.adapters.postgres.store import PostgresStore
+    from tamma.config.loader import Loaded
+
+
+def embedded(loaded: Loaded) -> EmbeddedPostgres:
+    """The embedded server of this state folder, whether or not it exists."""
+    from tamma.adapters.postgres.embedded import EmbeddedPostgres
+
+    return EmbeddedPostgres(state_folder(loaded) / "postgres")
+
+
+def state_folder(loaded: Loaded) -> Path:
+    """Where everything that Tamma keeps on disk lies."""
+    return loaded.resolve(loaded.config.state.folder)
+
+
+def has_database(loaded: Loaded) -> bool:
+    """Whether a URL is configured, or an embedded cluster exists."""
+    return bool(configured_url(loaded)) or embedded(loaded).exists()
+
+
+def configured_url(loaded: Loaded) -> str | None:
+    """The URL of a server that is not ours."""
+    return loaded.database_url
+
+
+def make_state_folder(loaded: Loaded) -> Path:
+    """The state folder, made if need be; git leaves it alone. Raises ConfigError if it cannot be made."""
+    folder = state_folder(loaded)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the state folder {folder} cannot be made", why=str(error), fix="set state.folder to a place you may write to"
+        ) from error
+    return folder
+
+
+def ready_url(loaded: Loaded, *, may_create: bool, fix: str = "`tamma orchestrate` makes one; or set DATABASE_URL") -> str:
+    """The address of a database whose schema is current.
+
+    An embedded one is started and upgraded by itself; a foreign one is never touched. Raises ConfigError if there is none
+    and none may be made, or a foreign one is behind or ahead; TransientError if it is away.
+    """
+    from tamma.bootstrap.schema import require_current, upgrade_quickly
+
+    url = configured_url(loaded)
+    if url is not None:
+        require_current(url)
+        return url
+    server = embedded(loaded)
+    if not may_create and not server.exists():
+        raise ConfigError("there is no database yet", why=f"none is configured, and none lies in {state_folder(loaded)}", fix=fix)
+    make_state_folder(loaded)
+    url = server.start()
+    upgrade_quickly(url)
+    return url
+
+
+def open_store(loaded: Loaded, url: str, *, application_name: str, connections_max: int | None = None) -> PostgresStore:
+    """A store of its own."""
+    from tamma.adapters.postgres.connect import engine_for
+    from tamma.adapters.postgres.store import PostgresStore
+
+    settings = loaded.config.database
+    engine = engine_for(
+        url, application_name=application_name, connections_max=connections_max or settings.pool_size_max
+    )
+    listen_url = loaded.direct_url or (url if configured_url(loaded) is None else None)
+    return PostgresStore(engine, listen_url=listen_url)
+
+
+def stop(loaded: Loaded) -> str:
+    """Stop the embedded server."""
+    if configured_url(loaded) is not None:
+        raise ConfigError("this database is not Tamma's to stop", why="a URL is configured", fix="stop it where it runs")
+    return "stopped" if embedded(loaded).stop() else "it was not running"
+
+
+def upgrade(loaded: Loaded) -> str:
+    """Bring the schema up to date; what was done, in words."""
+    from tamma.adapters.postgres import migrate
+
+    url = configured_url(loaded)
+    if url is None:
+        make_state_folder(loaded)
+        url = embedded(loaded).start()
+    before = migrate.status(url)
+    after = migrate.upgrade(url)
+    return f"the schema is at {after.current}" + ("" if before.current == after.current else f" (was {before.current or 'empty'})")

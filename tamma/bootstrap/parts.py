@@ -1,0 +1,197 @@
+"""Configuration to parts: the literal registries of what can be chosen, and the adapters themselves."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from tamma.adapters.agents.command import CommandAgent, PromptBy
+from tamma.adapters.agents.scripted import ScriptedAgent
+from tamma.adapters.environments import CachedEnvironments
+from tamma.adapters.forges.local import LocalForge, LocalRepository
+from tamma.adapters.git import GitWorkspaces
+from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, NoSandbox, is_allowed
+from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses
+from tamma.bootstrap.database import state_folder
+from tamma.config import policies as mapped
+from tamma.config.loader import Loaded
+from tamma.config.schema import AgentKind, AgentSettings, ForgeKind, SandboxKind
+from tamma.core.errors import ConfigError
+from tamma.core.ids import IssueRef, worker_id
+from tamma.core.redact import Redactor
+from tamma.engine.plan import Identity, Policies, RepositoryPlan
+from tamma.ports.agent import Agent
+from tamma.ports.forge import Forge
+from tamma.ports.sandbox import Sandbox
+from tamma.ports.system import FailPoints
+
+
+def policies(loaded: Loaded) -> Policies:
+    """The numbers and rules of this installation."""
+    config = loaded.config
+    return Policies(
+        leases=mapped.as_lease_policy(config.lease),
+        retry=mapped.as_retry_policy(config.retry),
+        limits=mapped.as_limits(config.limits),
+        selection=mapped.as_selection_policy(config.select),
+    )
+
+
+def identity() -> Identity:
+    """This process, for as long as it lives."""
+    host, pid = socket.gethostname(), os.getpid()
+    return Identity(
+        id=worker_id(host=host, pid=pid, boot=secrets.token_hex(8)), host=host, pid=pid, release=version("tamma")
+    )
+
+
+def redactor(loaded: Loaded) -> Redactor:
+    """Knows every secret of this process's environment and configuration."""
+    return Redactor(loaded.secrets())
+
+
+def fail_points(loaded: Loaded) -> FailPoints:
+    """Off, unless TAMMA_FAILPOINTS names some."""
+    return NamedFailPoints(loaded.fail_points) if loaded.fail_points else NoFailPoints()
+
+
+# Forges
+
+
+def forge(loaded: Loaded) -> Forge:
+    """The configured forge with its repositories."""
+    return FORGES[loaded.config.forge.kind](loaded)
+
+
+def _local_forge(loaded: Loaded) -> Forge:
+    settings = loaded.config.forge
+    root = loaded.resolve(settings.root)
+    names = sorted(loaded.config.repositories) or _found_in(root)
+    return LocalForge(
+        name=settings.name or settings.kind,
+        user=settings.user,
+        repositories=[_local_repository(loaded, root, name) for name in names],
+    )
+
+
+def _found_in(root: Path) -> list[str]:
+    """Every folder with a repo.git."""
+    try:
+        return sorted(entry.name for entry in root.iterdir() if (entry / "repo.git").is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"forge.root {root} cannot be read", why=error.strerror or str(error), fix="check the path and its permissions") from error
+
+
+def _local_repository(loaded: Loaded, root: Path, name: str) -> LocalRepository:
+    table = mapped.for_repository(loaded.config, name).table
+    git = table.git or str(root / name / "repo.git")
+    return LocalRepository(
+        name=name,
+        git_url=git if "://" in git else str(loaded.resolve(git)),
+        issues=loaded.resolve(table.issues or root / name / "issues"),
+        changes=loaded.resolve(table.changes or root / name / "changes"),
+        base_branch=table.base_branch,
+    )
+
+
+FORGES: Final[Mapping[ForgeKind, Callable[[Loaded], Forge]]] = {ForgeKind.LOCAL: _local_forge}
+
+
+def parse_issue(text: str, of: Forge) -> IssueRef:
+    """``repository#number``; the number alone where there is one repository. Raises ConfigError."""
+    names = [remote.name for remote in of.repositories()]
+    ref = IssueRef.parse(text, forge=of.name, repository=names[0] if len(names) == 1 else None)
+    if ref.repository not in names:
+        known = ", ".join(names) or "none is configured"
+        raise ConfigError(f"there is no repository {ref.repository!r}", why=f"known are: {known}", fix="see [forge] and [repositories]")
+    return ref
+
+
+# Agents
+
+
+def agent(loaded: Loaded, settings: AgentSettings) -> Agent:
+    """The agent these settings describe. Raises ConfigError if they are not enough."""
+    return AGENTS[settings.kind](loaded, settings)
+
+
+def _command(loaded: Loaded, settings: AgentSettings) -> Agent:
+    if not settings.argv:
+        raise ConfigError("no agent is configured", why="agent.argv is empty", fix='set [agent] argv = ["your-agent", …], or kind = "scripted"')
+    passed = {name: value for name, value in loaded.environ.items() if is_allowed(name, settings.env_allow)}
+    return CommandAgent(
+        settings.argv,
+        name=Path(settings.argv[0]).name,
+        prompt=PromptBy(settings.prompt.value),
+        env=passed | dict(settings.env),
+    )
+
+
+def _scripted(loaded: Loaded, settings: AgentSettings) -> Agent:
+    if settings.script is None:
+        raise ConfigError("the scripted agent has no script", why="agent.script is not set", fix="name the file to play")
+    return ScriptedAgent(loaded.resolve(settings.script))
+
+
+AGENTS: Final[Mapping[AgentKind, Callable[[Loaded, AgentSettings], Agent]]] = {
+    AgentKind.COMMAND: _command,
+    AgentKind.SCRIPTED: _scripted,
+}
+
+
+# What a worker needs
+
+
+def _no_sandbox(loaded: Loaded) -> Sandbox:
+    return NoSandbox(OsProcesses(), env_allow=DEFAULT_ENV_ALLOW, environ=loaded.environ)
+
+
+SANDBOXES: Final[Mapping[SandboxKind, Callable[[Loaded], Sandbox]]] = {SandboxKind.NONE: _no_sandbox}
+
+
+def sandbox(loaded: Loaded) -> Sandbox:
+    """The configured sandbox."""
+    return SANDBOXES[loaded.config.sandbox.kind](loaded)
+
+
+def environments(loaded: Loaded, within: Sandbox) -> CachedEnvironments:
+    """The cache of prepared environments."""
+    return CachedEnvironments(
+        state_folder(loaded) / "environments",
+        sandbox=within,
+        size_bytes_max=loaded.config.environment.cache_bytes_max,
+    )
+
+
+def workspaces(loaded: Loaded) -> GitWorkspaces:
+    """Mirrors and workspaces in the state folder."""
+    return GitWorkspaces(state=state_folder(loaded), policy=mapped.as_change_policy(loaded.config.change))
+
+
+def plans(loaded: Loaded, of: Forge) -> Callable[[str], RepositoryPlan]:
+    """What the engine asks for each repository by name. Raises ConfigError for one that is not configured."""
+    remotes = {remote.name: remote for remote in of.repositories()}
+
+    @cache
+    def plan_for(name: str) -> RepositoryPlan:
+        if name not in remotes:
+            raise ConfigError(f"there is no repository {name!r}", why="it is not in [repositories]", fix="configure it, or cancel its tasks")
+        own = mapped.for_repository(loaded.config, name)
+        return RepositoryPlan(
+            remote=remotes[name],
+            agent=agent(loaded, own.agent),
+            agent_policy=mapped.as_agent_policy(own.agent),
+            gates=mapped.as_gate_specs(own.gates),
+            environment=mapped.as_environment_spec(own.environment),
+            change=mapped.as_change_policy(own.change),
+        )
+
+    return plan_for

@@ -1,0 +1,226 @@
+"""Sessions: a configuration, a ready database and the parts a command works with, closed at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from getpass import getuser
+from pathlib import Path
+
+from tamma.adapters.dispatch.local import LocalDispatcher
+from tamma.adapters.system import SystemChance, SystemClock
+from tamma.bootstrap import database, parts
+from tamma.config.loader import Loaded, load
+from tamma.core.change import ChangeState
+from tamma.core.errors import ExitCode, NotClaimable
+from tamma.core.ids import IssueRef, TaskId
+from tamma.core.reconcile import Action
+from tamma.engine.delivery import change_of_issue
+from tamma.engine.explain import Explainer
+from tamma.engine.intake import Intake
+from tamma.engine.notices import Herald
+from tamma.engine.observer import Observer, Sighting
+from tamma.engine.operations import Operations
+from tamma.engine.orchestrator import Orchestrator, decide
+from tamma.engine.plan import Interruption, Policies, WorkerDeps
+from tamma.engine.worker import WorkResult, work
+from tamma.ports.forge import Forge
+from tamma.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What commands that look and operate need."""
+
+    loaded: Loaded
+    store: Store
+    forge: Forge
+    policies: Policies
+    intake: Intake
+
+    def parse_issue(self, text: str) -> IssueRef:
+        """An issue as a person writes it. Raises ConfigError."""
+        return parts.parse_issue(text, self.forge)
+
+    @property
+    def explainer(self) -> Explainer:
+        """Answers why."""
+        return Explainer(store=self.store, forge=self.forge, intake=self.intake, policies=self.policies)
+
+    @property
+    def operations(self) -> Operations:
+        """What a human may decide."""
+        return Operations(store=self.store, forge=self.forge, intake=self.intake, by=_person())
+
+
+def _person() -> str:
+    try:
+        return getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "operator"
+
+
+@contextmanager
+def open_session(config: Path | None, *, may_create: bool = False) -> Iterator[Session]:
+    """Over an existing database. Raises ConfigError if there is none."""
+    loaded = load(config)
+    url = database.ready_url(loaded, may_create=may_create)
+    store = database.open_store(loaded, url, application_name="tamma look")
+    try:
+        yield _session(loaded, store)
+    finally:
+        store.close()
+
+
+def _session(loaded: Loaded, store: Store) -> Session:
+    forge, policies = parts.forge(loaded), parts.policies(loaded)
+    intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
+    return Session(loaded=loaded, store=store, forge=forge, policies=policies, intake=intake)
+
+
+# tamma work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSession:
+    """One process that executes one task."""
+
+    deps: WorkerDeps
+    intake: Intake
+
+    def work(self, task_id: TaskId) -> WorkResult:
+        """Execute the task. Raises NoSuchTask, NotClaimable, TransientError."""
+        return work(task_id, self.deps)
+
+    def work_on_issue(self, text: str) -> WorkResult:
+        """Find or make the issue's task and execute it; the forge is asked first, since there may be no shared database.
+
+        An open or merged change of ours is the answer already. Raises as ``work``, and NotClaimable for an issue whose
+        change a human closed.
+        """
+        ref = parts.parse_issue(text, self.deps.forge)
+        known = change_of_issue(self.deps.forge, ref)
+        if known is not None and known.state is ChangeState.CLOSED:
+            raise NotClaimable(
+                f"change {known.id} for {ref} was closed unmerged", why="a human said no", fix="`tamma task retry` asks for another"
+            )
+        task = self.intake.find_live(ref)
+        if known is not None and task is None:
+            return WorkResult(exit_code=ExitCode.DELIVERED, reason=f"change {known.id} ({known.url}) is {known.state}")
+        task = task or self.intake.find_or_create(ref, asked_by=_person())
+        return self.work(task.id)
+
+
+@contextmanager
+def open_worker(config: Path | None, *, by_issue: bool) -> Iterator[WorkerSession]:
+    """For one task. With ``by_issue`` an embedded database is made where there is none. Raises ConfigError, TransientError."""
+    loaded = load(config)
+    forge, policies = parts.forge(loaded), parts.policies(loaded)
+    url = database.ready_url(loaded, may_create=by_issue, fix="use --issue, or set DATABASE_URL")
+    database.make_state_folder(loaded)
+    store = database.open_store(loaded, url, application_name="tamma work")
+    sandbox = parts.sandbox(loaded)
+    deps = WorkerDeps(
+        identity=parts.identity(),
+        store=store,
+        open_store=lambda: database.open_store(loaded, url, application_name="tamma beat", connections_max=1),
+        forge=forge,
+        workspaces=parts.workspaces(loaded),
+        sandbox=sandbox,
+        environments=parts.environments(loaded, sandbox),
+        plan_for=parts.plans(loaded, forge),
+        policies=policies,
+        clock=SystemClock(),
+        chance=SystemChance(),
+        fail_points=parts.fail_points(loaded),
+        redactor=parts.redactor(loaded),
+        interruption=Interruption(),
+    )
+    try:
+        intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
+        yield WorkerSession(deps=deps, intake=intake)
+    finally:
+        store.close()
+
+
+# tamma orchestrate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSession:
+    """One process that runs the loop, and further connections for whoever watches it."""
+
+    orchestrator: Orchestrator
+    open_store: Callable[[], Store]
+
+
+@contextmanager
+def open_orchestrator(config: Path | None, *, workers: int | None) -> Iterator[LoopSession]:
+    """The loop, ready to run; an embedded database is made where there is none. Raises ConfigError, TransientError."""
+    loaded = load(config, {"limits.workers": workers})
+    url = database.ready_url(loaded, may_create=True)
+    database.make_state_folder(loaded)
+    store = database.open_store(loaded, url, application_name="tamma orchestrate")
+    session = _session(loaded, store)
+    me, points = parts.identity(), parts.fail_points(loaded)
+    herald = Herald(
+        store=store,
+        forge=session.forge,
+        fail_points=points,
+        by=me.id,
+        leases=session.policies.leases,
+        trigger=session.policies.selection.trigger,
+    )
+    limits = loaded.config.limits
+    try:
+        yield LoopSession(
+            orchestrator=Orchestrator(
+                identity=me,
+                store=store,
+                observer=_observer(session, store),
+                intake=session.intake,
+                herald=herald,
+                dispatcher=_dispatcher(loaded),
+                policies=session.policies,
+                clock=SystemClock(),
+                chance=SystemChance(),
+                interruption=Interruption(),
+                tick_interval=timedelta(seconds=limits.tick_seconds),
+                drain_limit=timedelta(seconds=limits.drain_seconds),
+            ),
+            open_store=lambda: database.open_store(loaded, url, application_name="tamma watch", connections_max=1),
+        )
+    finally:
+        store.close()
+
+
+def _dispatcher(loaded: Loaded) -> LocalDispatcher:
+    config = ["--config", str(loaded.path)] if loaded.path else []
+    return LocalDispatcher(
+        argv=[sys.executable, "-m", "tamma", *config, "work", "--task-id"],
+        env=loaded.environ,
+        cwd=Path.cwd(),
+        workers_max=loaded.config.limits.workers,
+        logs=database.state_folder(loaded) / "logs",
+    )
+
+
+def _observer(session: Session, store: Store | None) -> Observer:
+    return Observer(store=store, forge=session.forge, intake=session.intake, policies=session.policies)
+
+
+def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, tuple[Action, ...]]:
+    """What the next tick would see and do; writes nothing, and makes no database where there is none."""
+    loaded = load(config, {"limits.workers": workers})
+    slots = loaded.config.limits.workers
+    if not database.has_database(loaded):
+        forge, policies = parts.forge(loaded), parts.policies(loaded)
+        intake = Intake(store=None, forge=forge, limits=policies.limits, selection=policies.selection)
+        sighting = Observer(store=None, forge=forge, intake=intake, policies=policies).observe(slots=slots)
+        return sighting, decide(sighting, policies, chance=0.5)
+    with open_session(config) as session:
+        sighting = _observer(session, session.store).observe(slots=slots)
+        return sighting, decide(sighting, session.policies, chance=0.5)
