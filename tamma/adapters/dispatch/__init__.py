@@ -1,1 +1,5 @@
-"""Dispatchers: how a reserved task becomes a running worker."""
+"""Dispatch: how a reserved task becomes a running worker."""
+
+from tamma.adapters.dispatch.local import LocalDispatcher
+
+__all__ = ["LocalDispatcher"]

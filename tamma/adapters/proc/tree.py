@@ -75,15 +75,20 @@ def marked(value: str) -> list[Proc]:
     """
     exact = f"{MARKER}={value}".encode()
     prefix = exact if value.endswith(":") else exact + b":"
-    uid, found = os.geteuid(), []
-    for proc in read_all():
-        if not proc.is_alive or proc.pid == os.getpid():
-            continue
-        for entry in _environ(proc.pid, uid):
-            if entry == exact or entry.startswith(prefix):
-                found.append(proc)
-                break
-    return found
+    uid = os.geteuid()
+    return [
+        proc
+        for proc in read_all()
+        if proc.is_alive
+        and proc.pid != os.getpid()
+        and any(entry == exact or entry.startswith(prefix) for entry in _environ(proc.pid, uid))
+    ]
+
+
+def boxed(procs: Iterable[Proc]) -> list[Proc]:
+    """Those of them that were started in some box."""
+    prefix, uid = f"{MARKER}=".encode(), os.geteuid()
+    return [proc for proc in procs if any(entry.startswith(prefix) for entry in _environ(proc.pid, uid))]
 
 
 def _environ(pid: int, uid: int) -> list[bytes]:

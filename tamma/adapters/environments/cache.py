@@ -1,0 +1,243 @@
+"""Environments in a folder of ours, shared by every process of this user on this machine.
+
+Layout: ``<root>/<key>/<random>/`` is where an environment is built and where it stays: a Python venv holds its own path in
+each of its scripts, so it must never move. What is put in place at once, by a rename, is the link ``<root>/<key>/current``.
+A folder that ``current`` does not name is the garbage of a builder that died; the next builder removes it.
+
+Locks (flock, in ``<root>/locks``): ``<key>.build`` is held alone by the one builder; ``<key>.use`` is held together by
+readers and alone by eviction, which never waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from tamma.adapters.environments.away import reason_away
+from tamma.adapters.environments.locks import exclusive, exclusive_now, shared, stopped
+from tamma.adapters.environments.toolchain import Toolchain
+from tamma.core.errors import PermanentError
+from tamma.core.redact import bounded
+from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, SetupUnavailable
+from tamma.ports.sandbox import Box, Sandbox
+from tamma.ports.system import ProcessLimits, Stop
+
+_CURRENT: Final = "current"
+_SIZE: Final = "size"
+_USED: Final = "used"
+_TRASH: Final = "trash-"
+_LOG_BYTES_MAX: Final = 262_144
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CachedEnvironments:
+    """Prepares environments in boxes of ``sandbox``; ``search_path`` is the PATH that those boxes have."""
+
+    def __init__(self, root: Path, sandbox: Sandbox, *, size_bytes_max: int, search_path: str) -> None:
+        self._root = root.absolute()
+        self._sandbox = sandbox
+        self._size_bytes_max = size_bytes_max
+        self._toolchain = Toolchain(sandbox, search_path=search_path)
+
+    @contextmanager
+    def prepare(
+        self,
+        spec: EnvironmentSpec,
+        *,
+        read_input: Callable[[str], bytes | None],
+        checkout: Callable[[], AbstractContextManager[Path]],
+        tag: str,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[Environment | None]:
+        """See ``ports.environment.Environments``. A stopped preparation raises SetupUnavailable."""
+        if not spec.setup:
+            yield None
+            return
+        asked = should_stop or (lambda: False)
+        begun = time.monotonic()
+        with contextlib.ExitStack() as held:
+            with _disk_may_be_full():
+                self._open_root()
+                key = self.key(spec, read_input=read_input, tag=tag)
+                held.enter_context(shared(self._lock(key, "use"), asked))
+                folder = self._current(key)
+                is_cached = folder is not None
+                if folder is None:
+                    folder, is_cached = self._build_once(key, spec, checkout=checkout, tag=tag, should_stop=asked)
+                self._touch(key)
+                self._evict()
+            yield Environment(
+                folder=folder, key=key, is_cached=is_cached, duration=timedelta(seconds=time.monotonic() - begun)
+            )
+
+    def sizes(self) -> Sequence[tuple[str, int]]:
+        """See ``ports.environment.Environments``."""
+        entries = []
+        for folder in self._root.iterdir() if self._root.is_dir() else ():
+            if (folder / _CURRENT).is_symlink():
+                with contextlib.suppress(OSError, ValueError):
+                    entries.append(
+                        ((folder / _USED).stat().st_mtime_ns, folder.name, int((folder / _SIZE).read_text()))
+                    )
+        return [(key, size) for _, key, size in sorted(entries)]
+
+    def key(self, spec: EnvironmentSpec, *, read_input: Callable[[str], bytes | None], tag: str) -> str:
+        """Definition, content of the inputs (a missing one differs from an empty one) and toolchain, hashed."""
+        content = [(path, read_input(path)) for path in sorted(set(spec.inputs))]
+        hashed = [[path, "missing" if raw is None else hashlib.sha256(raw).hexdigest()] for path, raw in content]
+        identity = self._toolchain.identity([argv[0] for argv in spec.setup], tag=tag)
+        return hashlib.sha256(json.dumps(["1", spec.setup, hashed, identity]).encode()).hexdigest()
+
+    # Building
+
+    def _build_once(
+        self,
+        key: str,
+        spec: EnvironmentSpec,
+        *,
+        checkout: Callable[[], AbstractContextManager[Path]],
+        tag: str,
+        should_stop: Callable[[], bool],
+    ) -> tuple[Path, bool]:
+        with exclusive(self._lock(key, "build"), should_stop):
+            built = self._current(key)
+            if built is not None:
+                return built, True
+            self._remove_garbage(key)
+            folder = self._root / key / secrets.token_hex(4)
+            folder.mkdir(mode=0o700, parents=True)
+            try:
+                self._set_up(spec, folder, checkout=checkout, tag=tag, should_stop=should_stop)
+                self._put_in_place(key, folder)
+            except BaseException:
+                _remove(folder)
+                raise
+            return folder, False
+
+    def _set_up(
+        self,
+        spec: EnvironmentSpec,
+        folder: Path,
+        *,
+        checkout: Callable[[], AbstractContextManager[Path]],
+        tag: str,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        deadline = time.monotonic() + spec.timeout.total_seconds()
+        log = ""
+        with checkout() as place:
+            box = self._sandbox.box(place, tag=tag, readable=(folder,), should_stop=should_stop)
+            for argv in spec.setup:
+                command = [text.replace("{environment}", str(folder)) for text in argv]
+                log = bounded(
+                    log + self._run(box, command, folder, log=log, left=deadline - time.monotonic()),
+                    bytes_max=_LOG_BYTES_MAX,
+                )
+
+    def _run(self, box: Box, argv: Sequence[str], folder: Path, *, log: str, left: float) -> str:
+        """What the command said, for the log. Raises unless it said yes."""
+        head = f"$ {' '.join(argv)}\n"
+        limits = ProcessLimits(wall_clock=timedelta(seconds=max(0.0, left)), output_bytes_max=_LOG_BYTES_MAX)
+        try:
+            done = box.spawn(argv, env={"TAMMA_ENVIRONMENT": str(folder)}, limits=limits)
+        except PermanentError as e:
+            raise SetupFailed(f"the set-up command {argv[0]} cannot be started", log=f"{log}{head}{e}") from e
+        said = f"{head}{done.output}\n"
+        if done.is_ok:
+            return said
+        if done.stop is Stop.ASKED:
+            raise stopped()
+        if done.stop is not Stop.EXITED:
+            raise SetupFailed(f"the set-up command {argv[0]} took too long", log=f"{log}{said}[{done.stop}]")
+        reason = reason_away(argv[0], exit_code=done.exit_code, output=done.output)
+        if reason is not None:
+            raise SetupUnavailable(f"the set-up command {argv[0]} could not reach what it needs", why=reason)
+        raise SetupFailed(f"the set-up command {argv[0]} ended with {done.exit_code}", log=log + said)
+
+    def _put_in_place(self, key: str, folder: Path) -> None:
+        (self._root / key / _SIZE).write_text(str(_size_bytes(folder)))
+        self._touch(key)
+        link = self._root / key / f"{folder.name}.link"
+        link.symlink_to(folder.name)
+        link.replace(self._root / key / _CURRENT)
+
+    # Finding and removing
+
+    def _open_root(self) -> None:
+        (self._root / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _lock(self, key: str, kind: str) -> Path:
+        return self._root / "locks" / f"{key}.{kind}"
+
+    def _current(self, key: str) -> Path | None:
+        try:
+            name = (self._root / key / _CURRENT).readlink()
+        except OSError:
+            return None
+        folder = self._root / key / name
+        return folder if folder.is_dir() else None
+
+    def _touch(self, key: str) -> None:
+        (self._root / key / _USED).touch()
+
+    def _remove_garbage(self, key: str) -> None:
+        if (self._root / key).is_dir():
+            for entry in (self._root / key).iterdir():
+                _remove(entry)
+
+    def _evict(self) -> None:
+        for trash in self._root.glob(f"{_TRASH}*"):
+            _remove(trash)
+        sizes = self.sizes()
+        total = sum(size for _, size in sizes)
+        for key, size in sizes:
+            if total <= self._size_bytes_max:
+                return
+            with exclusive_now(self._lock(key, "use")) as is_ours:
+                if is_ours:
+                    trash = self._root / f"{_TRASH}{secrets.token_hex(8)}"
+                    (self._root / key).rename(trash)
+                    _remove(trash)
+                    total -= size
+
+
+@contextmanager
+def _disk_may_be_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in _DISK:
+            raise
+        raise SetupUnavailable("the environment could not be stored", why=str(e), fix="free some disk space") from e
+
+
+def _size_bytes(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(f"{place}/{name}").st_blocks * 512
+    return total
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a whole folder, read-only parts included (Go's module cache is); what resists stays as garbage."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for place, _, _ in os.walk(path):
+        with contextlib.suppress(OSError):
+            Path(place).chmod(stat.S_IRWXU)
+    shutil.rmtree(path, ignore_errors=True)
