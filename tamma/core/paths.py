@@ -69,6 +69,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(out), re.DOTALL)
 
 
+_MEMBER: Final = re.compile(r"([^-])-([^-])|.", re.DOTALL)
 _TOKEN: Final = re.compile(r"\*+|\?|\[(!?)([^]/]+)\]|.", re.DOTALL)
 
 
@@ -83,10 +84,15 @@ def _piece(token: re.Match[str]) -> str:
     if text == "?":
         return "[^/]"
     if token.group(2):
-        members = re.sub(r"([\\^\[&~|])", r"\\\1", token.group(2))
+        members = "".join(map(_member, _MEMBER.finditer(token.group(2))))
         piece = f"[{'^/' if token.group(1) else ''}{members}]"
         return piece if _is_valid(piece) else re.escape(text)
     return re.escape(text)
+
+
+def _member(found: re.Match[str]) -> str:
+    low, high = found.groups()
+    return re.escape(found.group()) if low is None else f"{re.escape(low)}-{re.escape(high)}"
 
 
 def _is_valid(piece: str) -> bool:
