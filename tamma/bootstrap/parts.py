@@ -166,14 +166,20 @@ def environments(loaded: Loaded, within: Sandbox) -> CachedEnvironments:
     """The cache of prepared environments."""
     return CachedEnvironments(
         state_folder(loaded) / "environments",
-        sandbox=within,
+        within,
         size_bytes_max=loaded.config.environment.cache_bytes_max,
+        search_path=loaded.environ.get("PATH", os.defpath),
     )
 
 
 def workspaces(loaded: Loaded) -> GitWorkspaces:
     """Mirrors and workspaces in the state folder."""
-    return GitWorkspaces(state=state_folder(loaded), policy=mapped.as_change_policy(loaded.config.change))
+    return workspaces_in(loaded, state_folder(loaded))
+
+
+def workspaces_in(loaded: Loaded, folder: Path) -> GitWorkspaces:
+    """The same somewhere else, for a look that must leave no trace."""
+    return GitWorkspaces(state=folder, policy=mapped.as_change_policy(loaded.config.change))
 
 
 def plans(loaded: Loaded, of: Forge) -> Callable[[str], RepositoryPlan]:

@@ -48,7 +48,7 @@ def init(
 
 def doctor(ctx: typer.Context, json: Json = False) -> None:
     """Check each part for real, and show every setting with where it came from. Exits 2 if something is broken."""
-    from tamma.cli.examine import examine
+    from tamma.bootstrap.doctor import examine
     from tamma.cli.render import print_json, print_lines, print_table
 
     found = examine(ctx.obj.config)

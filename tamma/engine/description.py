@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tamma.core.gate import GateSpec
-from tamma.core.outward import defused
+from tamma.core.outward import defused, quoted
 from tamma.core.task import Task
 from tamma.engine.evidence import evidence_markdown
 from tamma.engine.prompts import Snapshot, one_line
@@ -51,7 +51,7 @@ def render_description(story: Story) -> str:
         evidence_markdown(story.solution.reports),
     ]
     if story.solution.detail:
-        parts += ["", "## The agent's last word", "", defused(story.solution.detail[:_DETAIL_BYTES_MAX])]
+        parts += ["", "## The agent's last word", "", quoted(story.solution.detail, bytes_max=_DETAIL_BYTES_MAX)]
     parts += ["", "## Reproduce", "", *_reproduction(story), "", f"Task `{story.task.id}`, attempt {story.task.epoch}."]
     return "\n".join(parts)
 

@@ -20,7 +20,7 @@ from tamma.engine.description import Story, change_title, render_description
 from tamma.engine.prompts import Snapshot
 from tamma.engine.rounds import Rounds, Solution
 from tamma.ports.environment import Environment
-from tamma.ports.workspace import Base, Workspace
+from tamma.ports.workspace import Base, Candidate, Workspace
 
 
 class Pipeline:
@@ -54,6 +54,7 @@ class Pipeline:
             return self._adopt(known)
         snapshot = self._snapshot()
         base = deps.workspaces.fetch_base(self.plan.remote)
+        self._salvage_dead()
         with deps.workspaces.open(self.plan.remote, base, task_id=self.task.id, epoch=self.attempt.lease.epoch) as workspace:
             head = workspace.branch_head(self.attempt.branch)
             begun = self.courier.find_pushed(head)
@@ -197,13 +198,21 @@ class Pipeline:
             return True
 
     def _salvage(self, workspace: Workspace) -> None:
-        candidate = workspace.capture(message="salvaged by Tamma")
+        self._keep_patch(workspace.capture(message="salvaged by Tamma"))
+
+    def _salvage_dead(self) -> None:
+        """What attempts that were killed on this machine left, before their folders are removed."""
+        found = self.deps.workspaces.salvage(self.plan.remote, task_id=self.task.id, epoch=self.attempt.lease.epoch)
+        for candidate in found:
+            self._keep_patch(candidate)
+
+    def _keep_patch(self, candidate: Candidate) -> None:
         if not candidate.patch:
             return
         patch = self.deps.store.blobs.put(candidate.patch)
         with suppress(LeaseLost, TaskCancelled):  # the patch is kept all the same; only its event is not ours to write
             self.attempt.record(
                 WorkSalvaged(
-                    epoch=self.attempt.lease.epoch, base=workspace.base.commit, patch=patch, files=len(candidate.changes)
+                    epoch=self.attempt.lease.epoch, base=candidate.base, patch=patch, files=len(candidate.changes)
                 )
             )

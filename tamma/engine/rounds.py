@@ -9,7 +9,7 @@ from typing import Final
 
 from tamma.core import paths
 from tamma.core.attempt import Outcome, Phase, Verdict
-from tamma.core.diff import PROTECTED_PATHS
+from tamma.core.diff import refusal
 from tamma.core.event import AgentFinished, AgentSpoke, AgentStarted, TreeAudited
 from tamma.core.gate import GateReport, GateVerdict, TestRun
 from tamma.core.redact import bounded, clean
@@ -241,9 +241,8 @@ class Rounds:
         self, reports: tuple[GateReport, ...], result: AgentResult, candidate: Candidate
     ) -> Verdict | None:
         """What no repair can mend ends the attempt here; None lets the round decide."""
-        protected = [r for r in reports if r.name == PROTECTED_PATHS and r.binds]
-        if protected:
-            raise refuse(tuple(r.summary for r in protected))
+        if (refused := refusal(reports)) is not None:
+            raise refuse((refused.summary,))
         helpless = [r for r in reports if r.needs_human]
         if helpless and not any(r.binds for r in reports):
             asked = "; ".join(f"gate {r.name} could not be asked: {r.summary}" for r in helpless)

@@ -50,12 +50,13 @@ class PathChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A tree read from the workspace, committed on the base in the trusted repository.
+    """A tree read from the workspace, committed on ``base`` in the trusted repository.
 
     ``refusals`` is the tree audit's word (SECURITY C5), a sentence each; not empty means: do not deliver. ``patch`` is the
     binary-safe ``git apply``-able difference to the base.
     """
 
+    base: Oid
     commit: Oid
     tree: Oid
     changes: tuple[PathChange, ...]

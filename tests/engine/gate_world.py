@@ -168,7 +168,7 @@ class World:
             for path, text in changes.items()
         )
         tree = self._tree(after)
-        return Candidate(commit=Oid(tree[::-1]), tree=tree, changes=paths, patch=b"")
+        return Candidate(base=Oid("base"), commit=Oid(tree[::-1]), tree=tree, changes=paths, patch=b"")
 
     def judge(
         self, changes: Mapping[str, str | None], *specs: GateSpec, policy: ChangePolicy | None = None

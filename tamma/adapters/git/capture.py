@@ -155,7 +155,7 @@ def describe(
         told.append(f"the difference has {len(patch)} bytes; {policy.bytes_max} are allowed")
     if len(told) > _REFUSALS_MAX:
         told = [*told[:_REFUSALS_MAX], f"and {len(told) - _REFUSALS_MAX} more"]
-    return Candidate(commit=commit, tree=tree, changes=changes, patch=patch, refusals=tuple(told))
+    return Candidate(base=base.commit, commit=commit, tree=tree, changes=changes, patch=patch, refusals=tuple(told))
 
 
 def _merge(before: Mapping[bytes, Entry], findings: Findings) -> dict[bytes, Entry]:
