@@ -1,0 +1,76 @@
+"""Fail points act where, how and when they were asked to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tamma.adapters.system import NamedFailPoints, NoFailPoints, SystemChance, SystemClock, parse_fail_points
+from tamma.core.errors import ConfigError
+from tests.support.machine import PYTHON, eventually, is_alive
+
+
+def reached(spec: str, *, times: int = 1) -> int:
+    code = (
+        "from tamma.adapters.system import *\n"
+        f"points = NamedFailPoints(parse_fail_points({spec!r}))\n"
+        f"for _ in range({times}): points.reach('a.b')\n"
+    )
+    return subprocess.run([PYTHON, "-c", code], stderr=subprocess.DEVNULL, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        ("a.b=kill", -signal.SIGKILL),
+        ("a.b=term", -signal.SIGTERM),
+        ("a.b=exit", 1),
+        ("a.b=raise", 1),
+        ("x=kill", 0),
+        ("", 0),
+    ],
+)
+def test_a_process_ends_as_asked(spec: str, code: int) -> None:
+    """Only at the place that was named."""
+    assert reached(spec) == code
+
+
+def test_the_nth_time_is_the_nth_time() -> None:
+    """Not before, and not after."""
+    points = NamedFailPoints({"a": "raise@2"})
+    points.reach("a")
+    with pytest.raises(RuntimeError):
+        points.reach("a")
+    points.reach("a")
+    NoFailPoints().reach("a")
+
+
+def test_a_stopped_process_stays_until_it_is_continued() -> None:
+    """A zombie worker, for the tests of leases."""
+    code = "from tamma.adapters.system import *; NamedFailPoints({'a': 'stop'}).reach('a')"
+    child = subprocess.Popen([PYTHON, "-c", code])
+
+    def is_stopped() -> bool:
+        return ") T " in Path(f"/proc/{child.pid}/stat").read_text()
+
+    eventually(is_stopped)
+    child.send_signal(signal.SIGCONT)
+    assert child.wait() == 0
+    assert not is_alive(child.pid)
+
+
+@pytest.mark.parametrize("text", ["a", "=kill", "a=burn", "a=kill@", "a=kill@0", "a=kill@x"])
+def test_nonsense_is_refused_with_a_reason(text: str) -> None:
+    """ConfigError, and what to write instead."""
+    with pytest.raises(ConfigError) as caught:
+        parse_fail_points(text)
+    assert caught.value.fix
+
+
+def test_chance_and_clock_keep_their_word() -> None:
+    """Chance is in [0, 1); the clock goes on."""
+    assert all(0 <= SystemChance().fraction() < 1 for _ in range(100))
+    assert SystemClock().monotonic() <= SystemClock().monotonic()
