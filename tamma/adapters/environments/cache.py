@@ -34,6 +34,7 @@ from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, S
 from tamma.ports.sandbox import Box, Sandbox
 from tamma.ports.system import ProcessLimits, Stop
 
+_KEY_LENGTH: Final = 32  # the key is in each script's first line, which kernels cut (at 127 or 255 bytes)
 _CURRENT: Final = "current"
 _SIZE: Final = "size"
 _USED: Final = "used"
@@ -98,7 +99,8 @@ class CachedEnvironments:
         content = [(path, read_input(path)) for path in sorted(set(spec.inputs))]
         hashed = [[path, "missing" if raw is None else hashlib.sha256(raw).hexdigest()] for path, raw in content]
         identity = self._toolchain.identity([argv[0] for argv in spec.setup], tag=tag)
-        return hashlib.sha256(json.dumps(["1", spec.setup, hashed, identity]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(["1", spec.setup, hashed, identity]).encode()).hexdigest()
+        return digest[:_KEY_LENGTH]
 
     # Building
 
