@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tamma.config.fields import has_password, mask_password
@@ -89,10 +90,14 @@ def _fault(detail: ErrorDetails, path: Path) -> str:
 
 
 def bounds(path: Path) -> str:
-    """The bounds of a number, in words."""
-    info = _field_at(path)
-    if info is None:
-        return ""
+    """The bounds of the number at a path, in words."""
+    table = _table_at(path[:-1])
+    info = fields_of(table).get(str(path[-1])) if table else None
+    return bounds_of(info) if info else ""
+
+
+def bounds_of(info: FieldInfo) -> str:
+    """The bounds of a field's number, in words."""
     words = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
     found = [text.format(shown_number(getattr(m, name))) for m in info.metadata for name, text in words.items() if hasattr(m, name)]
     return ", ".join(found)
@@ -127,11 +132,6 @@ def _table_at(path: Path) -> Key | None:
         else:
             key = Key(Shape.TABLE, key.model)
     return key if key.shape is Shape.TABLE else None
-
-
-def _field_at(path: Path) -> Any:
-    table = _table_at(path[:-1])
-    return fields_of(table).get(str(path[-1])) if table else None
 
 
 def may_be_secret(path: Path) -> bool:
