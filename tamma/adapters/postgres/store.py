@@ -57,6 +57,7 @@ class PostgresStore:
 
     def wait_for_news(self, timeout: timedelta) -> bool:
         """Until something was written, or the time is over. News since the last call count, also our own."""
+        self._pool.pay_news()
         if self._listen_url is None:
             return self._poll(timeout)
         with translate_errors():

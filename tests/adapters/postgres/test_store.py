@@ -14,7 +14,7 @@ from tamma.core.event import WorkerRegistered, WorkerStateChanged, worker_stream
 from tamma.core.ids import BlobId
 from tamma.core.worker import WorkerState
 from tamma.ports.store import WorkerRole
-from tests.adapters.postgres.store_world import ANN, MINUTE, World, open_store
+from tests.adapters.postgres.store_world import ANN, MINUTE, World, decided, open_store
 
 SOON, NO_TIME = timedelta(seconds=20), timedelta(0)
 
@@ -32,7 +32,22 @@ def test_news_wake_the_one_who_waits(world: World, listens: bool) -> None:
         claim = world.claimed(1)
         assert waiting.wait_for_news(SOON)
         assert not waiting.wait_for_news(NO_TIME)
-        world.ended(claim, Outcome.DELIVERED)
+        with closing(open_store(world.url)) as another:
+            another.claims.settle(claim.lease, decided(Outcome.DELIVERED), reason="")
+        assert waiting.wait_for_news(SOON)
+
+
+def test_the_last_write_of_a_burst_is_told_too(world: World) -> None:
+    """A burst gives a hint at its begin; the one it still owes is sent by the writer's own wait, or its end."""
+    with closing(open_store(world.url, listen_url=world.url)) as waiting:
+        assert waiting.wait_for_news(NO_TIME)
+        for number in range(5):
+            world.task(number)
+        world.store.wait_for_news(NO_TIME)
+        assert waiting.wait_for_news(SOON)
+        world.task(6)
+        world.task(7)
+        world.store.close()
         assert waiting.wait_for_news(SOON)
 
 
