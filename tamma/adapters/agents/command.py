@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Final
 
-from tamma.adapters.agents.result import judge_run, read_result
+from tamma.adapters.agents.result import forget_result, judge_run, read_result
 from tamma.adapters.agents.telling import Telling
 from tamma.core.errors import ConfigError
-from tamma.core.redact import clean
+from tamma.core.redact import bounded, clean
 from tamma.ports.agent import AgentRequest, AgentResult
 from tamma.ports.sandbox import Box
 from tamma.ports.system import ProcessLimits
 
 PROMPT_FILE: Final = "prompt.md"
 RESULT_FILE: Final = "result.json"
+_TITLE_BYTES_MAX: Final = 2_000
 PLACEHOLDERS: Final = (
     "prompt",
     "prompt_file",
@@ -68,7 +69,7 @@ class CommandAgent:
         request.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         prompt_file, result_file = request.scratch / PROMPT_FILE, request.scratch / RESULT_FILE
         prompt_file.write_text(request.prompt, encoding="utf-8", errors="replace")
-        result_file.unlink(missing_ok=True)
+        forget_result(result_file)
         values = _values(request, box)
         telling = Telling(on_event, bytes_max=request.limits.event_bytes_max)
         done = box.spawn(
@@ -97,7 +98,7 @@ def _values(request: AgentRequest, box: Box) -> dict[str, str]:
         "result_file": str(request.scratch / RESULT_FILE),
         "environment": str(request.environment or ""),
         "workspace": str(box.folder),
-        "title": clean(request.title),
+        "title": bounded(clean(request.title), bytes_max=_TITLE_BYTES_MAX),
         "issue": clean(request.issue.number),
         "repository": clean(request.issue.repository),
         "turn": str(request.turn),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,14 @@ class Said:
     usage: Mapping[str, float] = field(default_factory=dict)
 
 
+def forget_result(path: Path) -> None:
+    """Whatever an earlier run left there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def read_result(path: Path) -> Said:
     """The agent wrote this file: it may be a link, a pipe, huge, or anything but JSON."""
     try:
@@ -52,9 +61,10 @@ def read_result(path: Path) -> Said:
         return Said()
     except OSError as e:
         return Said(fault=f"the result file was ignored: {e.strerror}")
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return Said(fault="the result file was ignored: it is not a regular file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return Said(fault="the result file was ignored: it is not a regular file")
         raw = file.read(RESULT_BYTES_MAX + 1)
     if len(raw) > RESULT_BYTES_MAX:
         return Said(fault=f"the result file was ignored: it is larger than {RESULT_BYTES_MAX} bytes")
