@@ -1,0 +1,111 @@
+"""Writes the reference pages from the code: ``python -m tests.docs.generate``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from tamma.config.reference import reference
+from tamma.core.attempt import PHASES, Outcome, judge
+from tamma.core.errors import ExitCode
+from tamma.core.event import FACTS
+from tamma.core.policy import RetryPolicy
+from tamma.core.task import TERMINAL, TRANSITIONS, Counters
+
+FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
+_NOTE: Final = "<!-- Generated from the code by `python -m tests.docs.generate`; do not edit. -->\n"
+
+
+def configuration() -> str:
+    """Every key of tamma.toml."""
+    lines = [
+        "# Configuration",
+        _NOTE,
+        "`tamma.toml` is the file that `--config` or `TAMMA_CONFIG` names, else the nearest one from here up to the root of the checkout.",
+        "Flags win over environment variables, these over the file, the file over defaults. Relative paths start at the file's folder.",
+        "A variable holds lists and tables as JSON; an empty one counts as unset. `DATABASE_URL` is `database.url`, password and all;",
+        "the file itself never holds secrets. Unknown keys are errors. `tamma doctor` shows each value with where it came from.",
+        "",
+        "Inside `[repositories.NAME]`, the tables `agent`, `environment` and `change` take the keys of the sections of that name and",
+        "win over them one by one; `gates` there replaces the whole list.",
+    ]
+    for section, rows in groupby(reference(), key=lambda row: row.key.rpartition(".")[0]):
+        name = f"[[{section.removesuffix('[]')}]]" if section.endswith("[]") else f"[{section}]"
+        lines += ["", f"## `{name}`", "", "| key | type | default | bounds | meaning | variable |", "|---|---|---|---|---|---|"]
+        for row in rows:
+            default = f"`{row.default}`" if row.default else "–"
+            cells = (f"`{row.key.rpartition('.')[2]}`", row.type, default, row.bounds or "–", row.description, f"`{row.variable}`")
+            lines.append(_row(*cells))
+    return "\n".join(lines) + "\n"
+
+
+def exit_codes() -> str:
+    """The exit codes of ``tamma work``."""
+    rows = [_row(str(code.value), code.meaning, code.advice) for code in ExitCode]
+    return "\n".join(["# Exit codes of `tamma work`", _NOTE, "| code | meaning | CI should |", "|---|---|---|", *rows]) + "\n"
+
+
+def events() -> str:
+    """The catalogue of events."""
+    lines = ["# Events", _NOTE, "Every fact that the log can hold; `tamma events --json` prints them with these names."]
+    for name, fact in sorted(FACTS.items()):
+        told = " ".join((fact.__doc__ or "").split())
+        lines += ["", f"## `{name}`", "", told, "", "| field | type |", "|---|---|"]
+        lines += [_row(f"`{item.name}`", f"`{item.type}`") for item in dataclasses.fields(fact)]
+    return "\n".join(lines) + "\n"
+
+
+def states() -> str:
+    """The state machines, and what each outcome does."""
+    lines = ["# States", _NOTE, "## Task", "", "```mermaid", "stateDiagram-v2", "    [*] --> queued"]
+    lines += [f"    {state} --> {to}: {trigger}" for (state, trigger), to in TRANSITIONS.items()]
+    lines += [f"    {state} --> [*]" for state in sorted(TERMINAL)]
+    lines += ["```", "", "## Phases of an attempt", "", "```mermaid", "stateDiagram-v2"]
+    lines += [f"    {phase or '[*]'} --> {after}" for phase, afters in PHASES.items() for after in sorted(afters)]
+    lines += ["    report --> [*]", "```", "", "## What an outcome does to its task", ""]
+    lines += ["| outcome | first time | at the cap | counter | exit code | the issue is told |", "|---|---|---|---|---|---|"]
+    lines += [_outcome(outcome) for outcome in Outcome]
+    return "\n".join(lines) + "\n"
+
+
+def _outcome(outcome: Outcome) -> str:
+    if outcome is Outcome.LEASE_LOST:
+        return _row(outcome, "nothing: it is not ours any more", "–", "–", str(ExitCode.LEASE_LOST.value), "–")
+    policy = RetryPolicy()
+    first = judge(outcome, Counters(), policy, chance=0)
+    caps = {item.name: getattr(policy, f"{item.name}_max") - 1 for item in dataclasses.fields(Counters)}
+    last = judge(outcome, Counters(**caps), policy, chance=0)
+    raised = [item.name for item in dataclasses.fields(Counters) if getattr(first.counters, item.name)]
+    code = "130 / 143" if outcome is Outcome.INTERRUPTED else str(first.exit_code.value)
+    at_cap = "–" if last.to is first.to else f"{last.trigger}: {last.to}"
+    return _row(outcome, f"{first.trigger}: {first.to}", at_cap, ", ".join(raised) or "–", code, _notices(first.notice, last.notice))
+
+
+def _notices(first: str | None, last: str | None) -> str:
+    return first or (f"{last}, at the cap" if last else "–")
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+# One line per page. docs/cli.md belongs here too, beside its generator.
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "configuration.md": configuration,
+    "exit-codes.md": exit_codes,
+    "events.md": events,
+    "states.md": states,
+}
+
+
+def main() -> None:
+    """Rewrite every page."""
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
