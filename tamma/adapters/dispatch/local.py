@@ -42,7 +42,7 @@ class _Worker:
 
 
 class LocalDispatcher:
-    """Starts ``argv --task-id ID`` with exactly ``env``, at most ``workers_max`` at a time; logs to ``logs/ID.log``."""
+    """Starts ``argv work --task-id ID`` with exactly ``env``, at most ``workers_max`` at a time; logs to ``logs/ID.log``."""
 
     def __init__(self, *, argv: Sequence[str], env: Mapping[str, str], cwd: Path, workers_max: int, logs: Path) -> None:
         self._argv = tuple(argv)
@@ -68,7 +68,7 @@ class LocalDispatcher:
             with log.open("ab") as file:
                 log.chmod(0o600)
                 child = subprocess.Popen(  # noqa: TID251 — outlives the call, so Processes.run is not for it
-                    [*self._argv, "--task-id", task_id],
+                    [*self._argv, "work", "--task-id", task_id],
                     cwd=self._cwd,
                     env=self._env,
                     stdin=subprocess.DEVNULL,

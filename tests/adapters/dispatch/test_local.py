@@ -40,7 +40,7 @@ class Desk:
         self.made: list[LocalDispatcher] = []
 
     def dispatcher(self, *argv: str, workers_max: int = 2) -> LocalDispatcher:
-        """The script gets ``--task-id ID`` behind it."""
+        """The script gets ``work --task-id ID`` behind it."""
         made = LocalDispatcher(
             argv=argv,
             env={"PATH": PATH, "LANG": "C.UTF-8"},
@@ -63,7 +63,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 def test_a_worker_gets_its_task_and_its_end_is_told_once(desk: Desk) -> None:
     """Pid, task and exit code; slots go down and up."""
     task = a_task()
-    dispatcher = desk.dispatcher("sh", "-c", 'echo "$0 $1"; until [ -e go ]; do sleep 0.02; done; exit 11')
+    dispatcher = desk.dispatcher("sh", "-c", 'echo "$*"; until [ -e go ]; do sleep 0.02; done; exit 11', "tamma")
     pid = dispatcher.start(task)
     assert (dispatcher.slots, dispatcher.running(), dispatcher.has_ended, dispatcher.ended()) == (1, [task], False, [])
     (desk.folder / "go").touch()
@@ -72,7 +72,7 @@ def test_a_worker_gets_its_task_and_its_end_is_told_once(desk: Desk) -> None:
     (ended,) = dispatcher.ended()
     assert (ended.task_id, ended.pid, ended.exit_code) == (task, pid, 11)
     assert (dispatcher.ended(), dispatcher.slots) == ([], 2)
-    assert (desk.folder / "logs" / f"{task}.log").read_text() == f"--task-id {task}\n"
+    assert (desk.folder / "logs" / f"{task}.log").read_text() == f"work --task-id {task}\n"
 
 
 def test_a_worker_has_a_session_of_its_own(desk: Desk) -> None:
