@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -39,6 +40,11 @@ def _inert(text: str) -> str:
     return text
 
 
+def _inert_path(path: Path) -> Path:
+    _inert(str(path))
+    return path
+
+
 def _starts_a_program(argv: tuple[str, ...]) -> tuple[str, ...]:
     if argv and not argv[0].strip():
         raise ValueError("its first item, the program, is empty")
@@ -62,6 +68,7 @@ Count = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX), AfterValidator(_inert)]
+Location = Annotated[Path, AfterValidator(_inert_path)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_inert)]
 Argv = Annotated[tuple[Text, ...], Field(max_length=LIST_MAX), AfterValidator(_starts_a_program)]
 Names = Annotated[tuple[Name, ...], Field(max_length=LIST_MAX)]

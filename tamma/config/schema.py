@@ -13,7 +13,18 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tamma.config.fields import DAY_SECONDS, Count, Name, Names, Number, RepositoryName, Section, Text, mask_password
+from tamma.config.fields import (
+    DAY_SECONDS,
+    Count,
+    Location,
+    Name,
+    Names,
+    Number,
+    RepositoryName,
+    Section,
+    Text,
+    mask_password,
+)
 from tamma.config.work import (
     AgentKind,
     AgentSettings,
@@ -83,7 +94,7 @@ class ForgeSettings(Section):
     """The Git platform where issues are read and changes are opened."""
 
     kind: ForgeKind = Field(default=ForgeKind.LOCAL, description="`local`: a bare repository and issue files in a folder.")
-    root: Path = Field(
+    root: Location = Field(
         default=Path("forge"), description="Folder of a local forge, relative to this file; holds NAME/repo.git and NAME/issues."
     )
     user: Name = Field(default="tamma", description="Tamma's own user on the forge: what it writes is known by it.")
@@ -208,7 +219,7 @@ class DatabaseSettings(Section):
         description="Address of the database, without a password; DATABASE_URL may hold one.",
         examples=["postgresql://tamma@db.example/tamma"],
     )
-    url_file: Path | None = Field(
+    url_file: Location | None = Field(
         default=None, description="File with the address, password and all, relative to this file.", examples=["database-url"]
     )
     direct_url: PostgresUrl | None = Field(
@@ -216,7 +227,7 @@ class DatabaseSettings(Section):
         description="Address past a pooler, for LISTEN; without it a pooled database is polled.",
         examples=["postgresql://tamma@db.example:5432/tamma"],
     )
-    direct_url_file: Path | None = Field(default=None, description="File with that address.", examples=["database-direct-url"])
+    direct_url_file: Location | None = Field(default=None, description="File with that address.", examples=["database-direct-url"])
     pool_size_max: Count = Field(default=5, ge=1, le=100, description="Most connections of one process.")
     connect_timeout_seconds: Number = Field(default=10.0, ge=1, le=300, description="Longest wait for a connection.")
     statement_timeout_seconds: Number = Field(default=30.0, ge=1, le=3_600, description="Longest one statement may take.")
@@ -225,7 +236,7 @@ class DatabaseSettings(Section):
 class StateSettings(Section):
     """What Tamma keeps on disk: the embedded server, mirrors, environments, workspaces."""
 
-    folder: Path = Field(default=Path(".tamma"), description="Folder, relative to this file.")
+    folder: Location = Field(default=Path(".tamma"), description="Folder, relative to this file.")
 
 
 class LogSettings(Section):

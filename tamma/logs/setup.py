@@ -57,15 +57,14 @@ def set_up(
     is_colored = not (no_color or as_json) and out.isatty()
 
     def redact(record: Record) -> None:
-        record["message"] = clean(mask(record["message"]))
+        error = record["exception"]
+        cause = f" ({getattr(error.type, '__name__', '')}: {error.value})" if error else ""
+        record["message"] = clean(mask(record["message"] + cause))
         record["extra"] = {key: clean(mask(value)) if isinstance(value, str) else value for key, value in record["extra"].items()}
 
     def write(message: Message) -> None:
-        # An exception's text passes the redactor here, since loguru formats it after the patcher.
         line = _json_line(message.record) if as_json else _text_line(message.record, is_colored=is_colored)
         out.write(line + "\n")
-        if error := message.record["exception"]:
-            out.write("" if as_json else f"  {clean(mask(f'{getattr(error.type, "__name__", "")}: {error.value}'))}\n")
         out.flush()
 
     logger.remove()

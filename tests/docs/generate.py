@@ -36,8 +36,8 @@ def configuration() -> str:
         name = f"[[{section.removesuffix('[]')}]]" if section.endswith("[]") else f"[{section}]"
         lines += ["", f"## `{name}`", "", "| key | type | default | bounds | meaning | variable |", "|---|---|---|---|---|---|"]
         for row in rows:
-            default = f"`{row.default}`" if row.default else "–"
-            cells = (f"`{row.key.rpartition('.')[2]}`", row.type, default, row.bounds or "–", row.description, f"`{row.variable}`")
+            default = f"`{row.default}`" if row.default else "-"
+            cells = (f"`{row.key.rpartition('.')[2]}`", row.type, default, row.bounds or "-", row.description, f"`{row.variable}`")
             lines.append(_row(*cells))
     return "\n".join(lines) + "\n"
 
@@ -73,19 +73,19 @@ def states() -> str:
 
 def _outcome(outcome: Outcome) -> str:
     if outcome is Outcome.LEASE_LOST:
-        return _row(outcome, "nothing: it is not ours any more", "–", "–", str(ExitCode.LEASE_LOST.value), "–")
+        return _row(outcome, "nothing: it is not ours any more", "-", "-", str(ExitCode.LEASE_LOST.value), "-")
     policy = RetryPolicy()
     first = judge(outcome, Counters(), policy, chance=0)
     caps = {item.name: getattr(policy, f"{item.name}_max") - 1 for item in dataclasses.fields(Counters)}
     last = judge(outcome, Counters(**caps), policy, chance=0)
     raised = [item.name for item in dataclasses.fields(Counters) if getattr(first.counters, item.name)]
     code = "130 / 143" if outcome is Outcome.INTERRUPTED else str(first.exit_code.value)
-    at_cap = "–" if last.to is first.to else f"{last.trigger}: {last.to}"
-    return _row(outcome, f"{first.trigger}: {first.to}", at_cap, ", ".join(raised) or "–", code, _notices(first.notice, last.notice))
+    at_cap = "-" if last.to is first.to else f"{last.trigger}: {last.to}"
+    return _row(outcome, f"{first.trigger}: {first.to}", at_cap, ", ".join(raised) or "-", code, _notices(first.notice, last.notice))
 
 
 def _notices(first: str | None, last: str | None) -> str:
-    return first or (f"{last}, at the cap" if last else "–")
+    return first or (f"{last}, at the cap" if last else "-")
 
 
 def _row(*cells: str) -> str:
