@@ -200,7 +200,7 @@ def open_orchestrator(config: Path | None, *, workers: int | None) -> Iterator[L
 def _dispatcher(loaded: Loaded) -> LocalDispatcher:
     config = ["--config", str(loaded.path)] if loaded.path else []
     return LocalDispatcher(
-        argv=[sys.executable, "-m", "tamma", *config, "work", "--task-id"],
+        argv=[sys.executable, "-m", "tamma", *config],
         env=loaded.environ,
         cwd=Path.cwd(),
         workers_max=loaded.config.limits.workers,

@@ -96,10 +96,9 @@ def report_bug(trace: str) -> None:
 
 
 def _end_of(error: Exception) -> int:
-    from click.exceptions import ClickException
-
-    if isinstance(error, ClickException):  # usage: typer's own message and exit code 2
-        error.show()
-        return error.exit_code
+    show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(exit_code, int):  # click's usage errors, wherever typer keeps its click
+        show()
+        return exit_code
     report_bug("".join(traceback.format_exception(error)))
     return int(ExitCode.BUG)

@@ -173,6 +173,7 @@ class Orchestrator:
             self._reap_dead(task, ended)
         elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE}:
             self._early_ends[task.id] += 1
+            self._tell_once(f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why")
             if self._early_ends[task.id] <= EARLY_ENDS_MAX:
                 self.store.tasks.unreserve(task.id, by=self.identity.id)
         else:
