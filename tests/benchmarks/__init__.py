@@ -1,0 +1,1 @@
+"""What Tamma costs, measured against what people would use instead: ``python -m tests.benchmarks``."""
