@@ -182,19 +182,21 @@ class Folder(Generic[T]):
         except OSError as e:
             is_link = e.errno == errno.ELOOP
             return self.trouble(name, "a symbolic link, which is not followed; put the file itself there" if is_link else _said(e))
-        with os.fdopen(fd, "rb") as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return self.trouble(name, "not a regular file; remove it or put the text there")
-            try:
+            with os.fdopen(fd, "rb", closefd=False) as file:
                 raw = file.read(FILE_BYTES_MAX + 1)
-                if len(raw) > FILE_BYTES_MAX:
-                    return self.trouble(name, f"larger than {FILE_BYTES_MAX} bytes; shorten it")
-                return Found(document=parse(raw), stamp=_stamp(status))
-            except BadDocument as e:
-                return self.trouble(name, e)
-            except OSError as e:
-                return self.trouble(name, _said(e))
+            if len(raw) > FILE_BYTES_MAX:
+                return self.trouble(name, f"larger than {FILE_BYTES_MAX} bytes; shorten it")
+            return Found(document=parse(raw), stamp=_stamp(status))
+        except BadDocument as e:
+            return self.trouble(name, e)
+        except OSError as e:
+            return self.trouble(name, _said(e))
+        finally:
+            os.close(fd)
 
     def _write(self, folder: int, name: str, document: Document, *, like: os.stat_result | None) -> str:
         raw = document.raw

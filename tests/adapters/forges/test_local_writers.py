@@ -1,0 +1,153 @@
+"""Several processes and threads write the same files: nothing is lost, torn or doubled, even when one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tamma.adapters.forges.document import Document, parse
+from tamma.adapters.forges.folder import locked
+from tamma.adapters.forges.local import LocalForge
+from tamma.core.errors import ConfigError, PermanentError, TransientError
+from tests.contracts.forge_contract import a_draft
+from tests.contracts.test_local_forge import LocalWorld
+
+REPOSITORY = Path(__file__).parents[3]
+ROUNDS = 10
+PROCESSES = 4
+WRITER = f"""
+import sys
+from pathlib import Path
+from tests.contracts.forge_contract import a_draft
+from tests.contracts.test_local_forge import LocalWorld
+world = LocalWorld.__new__(LocalWorld)
+root = Path(sys.argv[1]) / "demo"
+world.repository, world.issues, world.changes = "demo", root / "issues", root / "changes"
+forge, ref, me = world.forge_as("tamma"), world.ref("1"), sys.argv[2]
+print("ready", flush=True)
+turn = 0
+while turn < {ROUNDS} or me == "forever":
+    turn += 1
+    forge.comment(ref, marker=f"<!-- shared {{turn % 50}} -->", body="x" * 2000 + f"<!-- shared {{turn % 50}} -->")
+    if me != "forever":
+        forge.comment(ref, marker=f"<!-- {{me}} {{turn}} -->", body=f"<!-- {{me}} {{turn}} -->")
+        forge.open_change(a_draft(world, ref, head=f"tamma/{{turn}}"))
+    forge.change_labels(ref, add=[f"{{me}}-{{turn % 2}}"], remove=[f"{{me}}-{{(turn + 1) % 2}}"])
+"""
+
+
+def start(tmp_path: Path, name: str) -> subprocess.Popen[str]:
+    """Another process at the same files."""
+    argv = [sys.executable, "-c", WRITER, str(tmp_path), name]
+    env = {"PYTHONPATH": str(REPOSITORY), "PATH": os.defpath}
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=env)
+
+
+def test_processes_at_once_lose_and_double_nothing(world: LocalWorld, tmp_path: Path) -> None:
+    """Each one's own comments are all there, each shared comment and change once."""
+    ref = world.create_issue(body="the body\r\n")
+    children = [start(tmp_path, f"p{n}") for n in range(PROCESSES)]
+    for child in children:
+        child.communicate(timeout=120)
+    assert [child.returncode for child in children] == [0] * PROCESSES
+    comments = world.forge.comments(ref)
+    assert len(comments) == ROUNDS + PROCESSES * ROUNDS
+    assert len({c.id for c in comments}) == len(comments)
+    assert world.forge.count_open_changes("demo") == ROUNDS
+    assert world.forge.issue(ref).labels == {"tamma", *(f"p{n}-{ROUNDS % 2}" for n in range(PROCESSES))}
+    assert world.forge.issue(ref).body == "the body\r\n"
+
+
+def test_a_killed_writer_leaves_a_whole_file_and_no_lock(world: LocalWorld, tmp_path: Path) -> None:
+    """kill -9 in the middle of writing, many times: the file can be read, and the next writer goes on."""
+    ref = world.create_issue(body="the body")
+    for turn in range(5):
+        child = start(tmp_path, "forever")
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        seen = world.file(ref).stat().st_ino
+        while world.file(ref).stat().st_ino == seen:
+            assert child.poll() is None
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        assert parse(world.file(ref).read_bytes()).text == "the body"
+        world.forge.comment(ref, marker=f"<!-- after {turn} -->", body=f"<!-- after {turn} -->")
+        assert not list(world.issues.glob(".*"))  # what the dead one left is cleared by the next
+
+
+def test_a_held_lock_is_waited_for_only_so_long(tmp_path: Path) -> None:
+    """Then it is a TransientError, and the lock is free again once its holder left."""
+    lock = tmp_path / ".lock"
+    with locked(lock), pytest.raises(TransientError), locked(lock, wait_seconds=0):
+        pass
+    with locked(lock, wait_seconds=0):
+        pass
+
+
+def test_an_editor_saving_in_between_is_not_undone(world: LocalWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed after it was read is read again before it is replaced."""
+    ref = world.create_issue(title="old")
+    place = world.forge._places["demo"].issues
+    real, saves = place.replace, iter([1])
+
+    def saved_before(*args: object, **kwargs: object) -> None:
+        if next(saves, None):
+            world.edit_issue(ref, title="edited", body="by hand")
+        real(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+
+    monkeypatch.setattr(place, "replace", saved_before)
+    world.forge.comment(ref, marker="<!-- m -->", body="<!-- m -->")
+    assert (world.forge.issue(ref).title, len(world.forge.comments(ref))) == ("edited", 1)
+
+
+def test_a_broken_change_file_stops_deliveries_not_the_count(world: LocalWorld) -> None:
+    """It might be the change that is asked for; so it is told, and counted as open."""
+    ref = world.create_issue()
+    world.forge.open_change(a_draft(world, ref))
+    (world.changes / "2.md").write_text("---\nhead: [\n---\n", encoding="utf-8")
+    for call in (lambda: world.forge.changes("demo", head="tamma/1"), lambda: world.forge.open_change(a_draft(world, ref))):
+        with pytest.raises(PermanentError) as caught:
+            call()
+        assert "2.md" in caught.value.why
+    assert world.forge.count_open_changes("demo") == 2
+
+
+def test_a_missing_forge_is_away_and_a_missing_folder_is_empty(world: LocalWorld, tmp_path: Path) -> None:
+    """An unmounted root must not look like a team without issues."""
+    world.issues.rmdir()
+    assert world.forge.open_issues("demo", label="tamma", limit=1).issues == ()
+    (tmp_path / "demo").rmdir()
+    with pytest.raises(TransientError):
+        world.forge.open_issues("demo", label="tamma", limit=1)
+
+
+def test_unknown_repositories_and_unusable_users_are_the_operators_matter(world: LocalWorld) -> None:
+    """Who files without an author count as cannot be us."""
+    with pytest.raises(ConfigError):
+        world.forge.open_issues("other", label="tamma", limit=1)
+    with pytest.raises(ConfigError):
+        LocalForge(name="local", user="unknown", repositories=[])
+
+
+def test_thousands_of_files_are_parsed_once(world: LocalWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look reads only what it returns."""
+    for number in range(500):
+        (world.issues / f"{number}.md").write_text(f"---\ntitle: t{number}\nlabels: tamma\n---\n", encoding="utf-8")
+        os.utime(world.issues / f"{number}.md", (1, 1))
+    monkeypatch.setattr("tamma.adapters.forges.folder.SETTLED_SECONDS", -1e9)
+    assert len(world.forge.open_issues("demo", label="tamma", limit=3).issues) == 3
+    reads: list[bytes] = []
+
+    def counted(raw: bytes) -> Document:
+        reads.append(raw)
+        return parse(raw)
+
+    monkeypatch.setattr("tamma.adapters.forges.folder.parse", counted)
+    assert len(world.forge.open_issues("demo", label="tamma", limit=3).issues) == 3
+    assert len(reads) == 3
