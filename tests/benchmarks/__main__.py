@@ -7,13 +7,14 @@ import json
 import sys
 from typing import Final
 
-from tests.benchmarks import queue, startup, workspace
+from tests.benchmarks import queue, startup, task, workspace
 from tests.benchmarks.measure import Benchmark, Figure
 from tests.benchmarks.place import a_place
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     *queue.BENCHMARKS,
     *workspace.BENCHMARKS,
+    *task.BENCHMARKS,
     *startup.BENCHMARKS,
 )
 
