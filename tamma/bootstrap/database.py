@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,18 @@ def ready_url(loaded: Loaded, *, may_create: bool, fix: str = "`tamma orchestrat
 
 def open_store(loaded: Loaded, url: str, *, application_name: str, connections_max: int | None = None) -> PostgresStore:
     """A store of its own."""
-    from tamma.adapters.postgres.connect import engine_for
+    from tamma.adapters.postgres.connect import Timeouts, engine_for
     from tamma.adapters.postgres.store import PostgresStore
 
     settings = loaded.config.database
     engine = engine_for(
-        url, application_name=application_name, connections_max=connections_max or settings.pool_size_max
+        url,
+        application_name=application_name,
+        connections_max=connections_max or settings.pool_size_max,
+        timeouts=Timeouts(
+            connect=timedelta(seconds=settings.connect_timeout_seconds),
+            statement=timedelta(seconds=settings.statement_timeout_seconds),
+        ),
     )
     listen_url = loaded.direct_url or (url if configured_url(loaded) is None else None)
     return PostgresStore(engine, listen_url=listen_url)

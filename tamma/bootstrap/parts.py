@@ -179,7 +179,9 @@ def workspaces(loaded: Loaded) -> GitWorkspaces:
 
 def workspaces_in(loaded: Loaded, folder: Path) -> GitWorkspaces:
     """The same somewhere else, for a look that must leave no trace."""
-    return GitWorkspaces(state=folder, policy=mapped.as_change_policy(loaded.config.change))
+    config = loaded.config
+    own = {name: mapped.as_change_policy(mapped.for_repository(config, name).change) for name in config.repositories}
+    return GitWorkspaces(state=folder, policy=mapped.as_change_policy(config.change), policies=own)
 
 
 def plans(loaded: Loaded, of: Forge) -> Callable[[str], RepositoryPlan]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from tamma.core.attempt import Decision, Outcome, judge
@@ -40,6 +40,12 @@ class View:
     occupied: Mapping[tuple[str, str], int] = field(default_factory=dict)
     slots: int = 0
     capabilities: frozenset[str] = frozenset()
+    first_due: datetime | None = None
+
+    @property
+    def due_in(self) -> timedelta | None:
+        """How long until the first waiting retry is due."""
+        return self.first_due - self.now if self.first_due and self.now else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from typing import Final
 
 from tamma.core.gate import GateSpec
+from tamma.core.ids import branch_name
 from tamma.core.outward import defused, quoted
 from tamma.core.task import Task
 from tamma.engine.evidence import evidence_markdown
@@ -27,6 +30,12 @@ class Story:
     agent: str
     sandbox: str
     gates: tuple[GateSpec, ...]
+    setup: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def task_branch(self) -> str:
+        """Where the change is pushed to."""
+        return branch_name(self.task.ref)
 
 
 def change_title(snapshot: Snapshot, task: Task) -> str:
@@ -58,6 +67,15 @@ def render_description(story: Story) -> str:
 
 def _reproduction(story: Story) -> list[str]:
     fence = "````"
-    commands = [f"git fetch origin && git checkout {story.solution.candidate.commit}"]
-    commands += [" ".join(gate.argv) for gate in story.gates]
+    commands = [f"git fetch origin {story.task_branch} && git checkout {story.solution.candidate.commit}"]
+    lines = [*story.setup, *(gate.argv for gate in story.gates)]
+    if any("{environment}" in part for argv in lines for part in argv):
+        commands.append("ENVIRONMENT=$(mktemp -d)")
+    commands += [_as_typed(argv) for argv in lines]
     return [f"{fence}sh", *(command.replace(fence, "") for command in commands), fence]
+
+
+def _as_typed(argv: tuple[str, ...]) -> str:
+    """The command as a person types it, Tamma's placeholders as a variable and a file."""
+    typed = shlex.join(argv).replace("{report}", "report.xml")
+    return re.sub(r"'([^']*)\{environment\}([^']*)'", r'"\1$ENVIRONMENT\2"', typed).replace("{environment}", '"$ENVIRONMENT"')

@@ -67,6 +67,7 @@ class Observer:
             occupied=survey.occupied,
             slots=slots,
             capabilities=self.capabilities,
+            first_due=survey.first_due,
         )
 
     def _candidates(self) -> Iterator[Candidate]:

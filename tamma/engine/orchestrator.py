@@ -24,6 +24,7 @@ from tamma.ports.store import Store, WorkerRole, WorkerState
 from tamma.ports.system import Chance, Clock
 
 POLL: Final = timedelta(milliseconds=500)
+SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
 # so that a worker that cannot start does not spin.
 EARLY_ENDS_MAX: Final = 3
@@ -58,6 +59,7 @@ class Orchestrator:
     after_tick: Callable[[Sighting, tuple[Action, ...]], None] = lambda _sighting, _actions: None
     _early_ends: Counter[TaskId] = field(default_factory=Counter)
     _signals: int = 0
+    _pause: timedelta = timedelta(0)
     _reported: set[str] = field(default_factory=set)
 
     def signal(self, exit_code: ExitCode) -> None:
@@ -91,6 +93,7 @@ class Orchestrator:
 
     def _tick_safely(self) -> bool:
         """One tick; True if it did anything, or could not look."""
+        self._pause = self.tick_interval
         try:
             return bool(self.tick())
         except TransientError as error:
@@ -106,6 +109,8 @@ class Orchestrator:
         for action in actions:
             self._perform_safely(action)
         self._mention(sighting)
+        due_in = sighting.view.due_in
+        self._pause = self.tick_interval if due_in is None else max(SHORTEST_PAUSE, min(self.tick_interval, due_in))
         self.after_tick(sighting, actions)
         return actions
 
@@ -190,7 +195,7 @@ class Orchestrator:
 
     def _wait(self) -> None:
         """Until news, a child's end, a signal, or the next tick's time; polling always, notification as a hint."""
-        until = self.clock.monotonic() + self.tick_interval.total_seconds()
+        until = self.clock.monotonic() + self._pause.total_seconds()
         while not self._signals and (left := until - self.clock.monotonic()) > 0:
             try:
                 if self.store.wait_for_news(min(POLL, timedelta(seconds=left))) or self.dispatcher.has_ended:

@@ -160,6 +160,7 @@ class Pipeline:
             agent=self.plan.agent.name,
             sandbox=self.deps.sandbox.name,
             gates=self.plan.gates,
+            setup=self.plan.environment.setup,
         )
         text = self.deps.redactor(render_description(story))
         return Delivery(

@@ -152,7 +152,7 @@ class Project:
     def rows(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
         """Straight from the database."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            return connection.execute(sql, args).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql, args).fetchall()
 
     def state(self, task: TaskId | None = None) -> tuple[str, str | None]:
         """(state, outcome) of a task."""
@@ -177,7 +177,7 @@ class Project:
     def branches(self, name: str = "demo") -> dict[str, str]:
         """tamma's branches in the bare repository."""
         out = git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads/tamma", cwd=self.root / "forge" / name / "repo.git")
-        return dict(line.split() for line in out.splitlines())  # type: ignore[misc]
+        return dict(line.split() for line in out.splitlines())
 
     def refs(self, name: str = "demo") -> str:
         """Every reference of the bare repository."""

@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -35,7 +36,7 @@ def _no_transport(_: Remote) -> Transport:
 class GitWorkspaces:
     """``ports.workspace.Workspaces``. Everything lies in ``state``: ``mirrors``, ``workspaces/<task>/<epoch>``, ``git-home``.
 
-    ``transport`` says what a remote needs to be reached (credentials); it is asked anew for every operation.
+    ``policies`` are the size caps of single repositories by name, where they differ from ``policy``. ``transport`` says what a remote needs to be reached (credentials); it is asked anew for every operation.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class GitWorkspaces:
         *,
         state: Path,
         policy: ChangePolicy | None = None,
+        policies: Mapping[str, ChangePolicy] | None = None,
         author: Author | None = None,
         transport: Callable[[Remote], Transport] = _no_transport,
         protocols: tuple[str, ...] = PROTOCOLS,
@@ -55,6 +57,7 @@ class GitWorkspaces:
         self._settings = Settings(
             policy=policy or ChangePolicy(), author=author or Author(), excludes=excludes, entries_max=entries_max
         )
+        self._policies = dict(policies or {})
         self._transport = transport
         self._protocols = protocols
         self._search_path = search_path
@@ -151,7 +154,7 @@ class GitWorkspaces:
         """Once more with a rebuilt mirror, should the first try find it broken."""
         note = {"branch": base.branch, "commit": base.commit, "tree": base.tree}
         (home / "base.json").write_text(json.dumps(note))
-        workspace = GitWorkspace(home, mirror=mirror, base=base, settings=self._settings)
+        workspace = GitWorkspace(home, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
         try:
             workspace.prepare()
         except GitFailed:
@@ -166,13 +169,16 @@ class GitWorkspaces:
             raise disk_error(e, doing=f"checking out {base.commit}") from e
         return workspace
 
+    def _settings_for(self, remote: Remote) -> Settings:
+        return replace(self._settings, policy=self._policies.get(remote.name, self._settings.policy))
+
     def _salvage(self, left: Path, mirror: Mirror) -> Candidate | None:
         """Capture what lies there with a new trusted git-dir; None where there is nothing to read."""
         try:
             note = json.loads((left / "base.json").read_text())
             base = Base(branch=str(note["branch"]), commit=Oid(note["commit"]), tree=Oid(note["tree"]))
             remove_tree(left / "git", root=left)
-            workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings)
+            workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
             workspace.prepare(with_tree=False)
             return workspace.capture(message=_SALVAGE_MESSAGE)
         except (OSError, ValueError, KeyError, GitFailed, TammaError):
