@@ -26,7 +26,7 @@ def main() -> int:
     say(
         "1. Three labelled issues wait in " + shown(REPOSITORY / "issues"),
         "The agent is scripted: right at once for issue 1, right after a repair for issue 2, never right for issue 3.",
-        "It runs unsandboxed, as every agent does for now. The first minute goes to the environment of the tests.",
+        "It runs unsandboxed, as every agent does for now. The first seconds go to a virtual environment for its tests.",
     )
     try:
         code = tamma("orchestrate", "--until-idle")
@@ -94,12 +94,14 @@ def show_handed_back() -> None:
 
 def say_where_to_look() -> None:
     """The commands that show more."""
-    command = f"{shown(Path(sys.executable))} -m tamma -c {shown(WORK / 'tamma.toml')}"
+    script = Path(sys.executable).with_name("tamma")
+    program = shown(script) if script.exists() else f"{shown(Path(sys.executable))} -m tamma"
+    command = f"{program} -c {shown(WORK / 'tamma.toml')}"
     say(
         "Where to look",
-        f"{command} explain textkit#2    why it ended as it did, attempt by attempt",
-        f"{command} events               everything that happened, in order",
-        f"{command} doctor               each part checked, each setting and where it comes from",
+        f"{command} explain 'textkit#2' why it ended as it did, attempt by attempt",
+        f"{command} events              everything that happened, in order",
+        f"{command} doctor              each part checked, each setting and where it comes from",
         f"{command} db stop              stops the database, which those commands start again",
         f"git --git-dir {shown(REPOSITORY / 'repo.git')} log --oneline --all",
         "README.md tells how to use Tamma on a repository of your own.",
