@@ -7,16 +7,19 @@ does the same and does not listen. Standard library only, since it runs with wha
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 WORDS = "broken on purpose by the agent of the real cases"
-# Named so that pytest and unittest call it before any test of the file, and prefer it to one that is there already.
-BREAKS_PYTHON = f'\n\ndef setUpModule():\n    raise AssertionError("{WORDS}")\n'
-BREAKS_NODE = f'throw new Error("{WORDS}");\n'
+BREAKS_PYTHON = f'raise AssertionError("{WORDS}")'
+BREAKS_NODE = f'throw new Error("{WORDS}");'
+# Several, since one alone might be a test that did not pass before; few, since each failure costs a traceback.
+BROKEN_MAX = 4
 
 
 def main(behaviour: str, folder: Path) -> int:
@@ -51,16 +54,40 @@ def _victim(case: dict[str, list[str]]) -> Path:
 
 
 def _break(victim: Path) -> None:
+    """Make a few tests of a Python file fail; with none to be found, or in any other language, the file as a whole."""
     text = _read(victim)
+    lines = text.split("\n")
     if victim.suffix == ".py":
-        _write(victim, text + BREAKS_PYTHON)
-        return
-    first, newline, rest = text.partition("\n")
-    _write(victim, first + newline + BREAKS_NODE + rest if first.startswith("#!") else BREAKS_NODE + text)
+        found = sorted(list(_bodies(text))[:BROKEN_MAX], reverse=True)
+        for line, indent in found:
+            lines.insert(line, indent + BREAKS_PYTHON)
+        if not found:
+            lines.append(BREAKS_PYTHON)
+    else:
+        lines.insert(int(text.startswith("#!")), BREAKS_NODE)
+    _write(victim, "\n".join(lines))
 
 
 def _mend(victim: Path) -> None:
-    _write(victim, _read(victim).replace(BREAKS_PYTHON if victim.suffix == ".py" else BREAKS_NODE, "", 1))
+    lines = _read(victim).split("\n")
+    _write(victim, "\n".join(line for line in lines if line.strip() not in (BREAKS_PYTHON, BREAKS_NODE)))
+
+
+def _bodies(text: str) -> Iterator[tuple[int, str]]:
+    """(index of its first line, its indent) for the body of each plain test: those of the module first, then of classes."""
+    try:
+        top = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return
+    classes = [node for node in top if isinstance(node, ast.ClassDef)]
+    lines = text.split("\n")
+    for node in [*top, *(inner for cls in classes for inner in cls.body)]:
+        if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test") or node.decorator_list:
+            continue
+        first = node.body[0]
+        indent = lines[first.lineno - 1][: first.col_offset]
+        if not indent.strip() and not isinstance(first, ast.FunctionDef | ast.ClassDef):
+            yield first.lineno - 1, indent
 
 
 def _read(path: Path) -> str:

@@ -81,7 +81,16 @@ def test_the_python_gate_without_any_file_says_yes(tmp_path: Path) -> None:
     assert (done.returncode, dict(tests)) == (0, {})
 
 
-@pytest.mark.parametrize(("name", "text"), [("t.py", "x = 1\r\n\xff"), ("t.js", "#!/usr/bin/env node\n'use strict';\n"), ("t.mjs", "")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.py", "def test_a():\r\n    x = '\xe9'\r\n"),
+        ("t.py", "import unittest\nclass TestA(unittest.TestCase):\n    def test_a(self):\n        pass\n"),
+        ("t.py", "x = 1\r\n\xff"),
+        ("t.js", "#!/usr/bin/env node\n'use strict';\n"),
+        ("t.mjs", ""),
+    ],
+)
 def test_what_the_agent_breaks_it_mends_to_the_byte(tmp_path: Path, name: str, text: str) -> None:
     """After `mends` the test file is the very one that the case's patch made."""
     victim = tmp_path / name
@@ -90,6 +99,18 @@ def test_what_the_agent_breaks_it_mends_to_the_byte(tmp_path: Path, name: str, t
     assert victim.read_bytes() != text.encode("latin-1")
     agent._mend(victim)
     assert victim.read_bytes() == text.encode("latin-1")
+
+
+def test_the_agent_breaks_tests_that_can_be_named(tmp_path: Path) -> None:
+    """Tests that run plainly fail, each by its own id; the others of the file still run."""
+    victim = tmp_path / "test_x.py"
+    ones = "\n".join(f"def test_{n}():\n    'a claim'\n    assert 1\n" for n in range(6))
+    victim.write_text(f"import pytest\n{ones}\n@pytest.mark.skip\ndef test_z():\n    assert 1\n")
+    agent._break(victim)
+    done = _gate(["pypi_gate.py", "--report", "report.xml", "--files", "test_x.py"], tmp_path)
+    tests, broken = parse_junit((tmp_path / "report.xml").read_bytes(), exists=lambda name: (tmp_path / name).exists())
+    failed = [test for test, status in tests.items() if status is TestStatus.FAILED]
+    assert (len(failed), len(tests), broken) == (agent.BROKEN_MAX, 7, frozenset()), done.stdout
 
 
 def _gate(argv: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
