@@ -104,7 +104,7 @@ def _hold(claim: Claim, deps: WorkerDeps) -> WorkResult:
 def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, BaseException | None]:
     """The verdict, and the exception behind it if there was one."""
     try:
-        return Pipeline(Attempt(deps, claim=claim, heartbeat=beat)).run(), None
+        return _run(Attempt(deps, claim=claim, heartbeat=beat)), None
     except Interrupted as error:
         return Verdict(outcome=Outcome.INTERRUPTED, reason="interrupted by a signal", signal_exit=error.exit_code), error
     except (LeaseLost, TaskCancelled) as error:
@@ -117,6 +117,15 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
         return Verdict(outcome=Outcome.BLOCKED, reason=_told(error)), error
     except Exception as error:  # noqa: BLE001 — the last line of defence: a bug must end as a settled attempt, not a hang
         return Verdict(outcome=Outcome.CRASHED, reason=f"a bug in Tamma: {type(error).__name__}: {error}"), error
+
+
+def _run(attempt: Attempt) -> Verdict:
+    """The pipeline's verdict. What was stopped on purpose looks to it like something that was away."""
+    try:
+        return Pipeline(attempt).run()
+    except TransientError:
+        attempt.check()
+        raise
 
 
 def _told(error: TammaError) -> str:
