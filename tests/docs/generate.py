@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from tamma.core.errors import ExitCode
 from tamma.core.event import FACTS
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import TERMINAL, TRANSITIONS, Counters
+from tests.docs.cli_reference import render as cli_reference
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
 _NOTE: Final = "<!-- Generated from the code by `python -m tests.docs.generate`; do not edit. -->\n"
@@ -92,8 +94,9 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-# One line per page. docs/cli.md belongs here too, beside its generator.
+# One line per page.
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "cli.md": partial(cli_reference, _NOTE),
     "configuration.md": configuration,
     "exit-codes.md": exit_codes,
     "events.md": events,
