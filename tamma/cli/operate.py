@@ -94,7 +94,7 @@ def db_url(ctx: typer.Context) -> None:
 
 
 @task.command("add")
-def task_add(ctx: typer.Context, issue: Annotated[str, typer.Argument(metavar="REPOSITORY#NUMBER")]) -> None:
+def task_add(ctx: typer.Context, issue: Annotated[str, typer.Argument(help="The issue; its number alone where there is one repository.", metavar="REPOSITORY#NUMBER")]) -> None:
     """Make a task for an issue, whatever its labels; prints the task's id."""
     from tamma import bootstrap
 

@@ -23,7 +23,7 @@ def orchestrate(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=256, help="Local worker processes. Default: limits.workers.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Events (or the dry run's actions) as JSON lines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Events as JSON lines; a dry run's actions as one JSON document.")] = False,
 ) -> None:
     """Select issues, queue tasks, dispatch workers, repair what broke; everything is kept in Postgres.
 

@@ -149,7 +149,7 @@ def _fail_points(text: str) -> dict[str, str]:
         name, mark, action = (piece.strip() for piece in part.partition("="))
         if not (name and mark and action):
             raise ConfigError(
-                f"{FAIL_POINTS_VARIABLE} is wrong", why=f"{part!r} is not NAME=ACTION", fix="write publish.before_push=kill@2"
+                f"{FAIL_POINTS_VARIABLE} is wrong", why=f"{part!r} is not NAME=ACTION", fix="write push.before_effect=kill@2"
             )
         pairs[name] = action
     return pairs

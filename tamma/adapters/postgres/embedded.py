@@ -197,7 +197,7 @@ class EmbeddedPostgres:
                 fix="choose a shorter state folder, or set DATABASE_URL",
             )
         if not self._data.exists():
-            raise ConfigError("there is no database", why=f"none was made in {self._root}", fix="run: tamma db start")
+            raise ConfigError("there is no database", why=f"none was made in {self._root}", fix="run: tamma db upgrade")
         info = self._data.stat()
         key = (info.st_dev, info.st_ino)
         if key not in _folders:

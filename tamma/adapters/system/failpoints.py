@@ -92,4 +92,4 @@ def _parse(name: str, text: str) -> tuple[str, int | None]:
 
 
 def _bad(text: str, why: str) -> ConfigError:
-    return ConfigError(f"{text!r} is not a fail point", why=why, fix="write for example publish.before_push=kill@2")
+    return ConfigError(f"{text!r} is not a fail point", why=why, fix="write for example push.after_effect=kill@2")
