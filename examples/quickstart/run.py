@@ -97,12 +97,15 @@ def say_where_to_look() -> None:
     script = Path(sys.executable).with_name("tamma")
     program = shown(script) if script.exists() else f"{shown(Path(sys.executable))} -m tamma"
     command = f"{program} -c {shown(WORK / 'tamma.toml')}"
+    told = {
+        "explain 'textkit#2'": "why it ended as it did, attempt by attempt",
+        "events": "everything that happened, in order",
+        "doctor": "each part checked, each setting and where it comes from",
+        "db stop": "stops the database, which those commands start again",
+    }
     say(
         "Where to look",
-        f"{command} explain 'textkit#2' why it ended as it did, attempt by attempt",
-        f"{command} events              everything that happened, in order",
-        f"{command} doctor              each part checked, each setting and where it comes from",
-        f"{command} db stop              stops the database, which those commands start again",
+        *(f"{command} {name:20} # {what}" for name, what in told.items()),
         f"git --git-dir {shown(REPOSITORY / 'repo.git')} log --oneline --all",
         "README.md tells how to use Tamma on a repository of your own.",
     )

@@ -1,0 +1,1 @@
+"""The examples are as good as the tests."""
