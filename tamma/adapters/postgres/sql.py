@@ -13,7 +13,8 @@ from typing import Final
 from tamma.core.task import CLAIMABLE, LIVE, TaskState
 
 CHANNEL: Final = "tamma"
-NEWS: Final = f"NOTIFY {CHANNEL}"
+# A hint may be lost with the machine, so it does not wait for the disk as a commit of ours does.
+NEWS: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')"
 
 TASK_COLUMNS: Final = (
     "id, forge, repository, issue, kind, generation, state, title, digest, snapshot, correlation, created_at, asked_by, "
