@@ -72,6 +72,8 @@ def engine_for(
         max_overflow=connections_max - min(5, connections_max),
         pool_timeout=limits.connect.total_seconds(),
         pool_use_lifo=True,
+        # Our connections are in autocommit between statements (``pool``): there is never anything to roll back.
+        pool_reset_on_return=None,
     )
 
 
