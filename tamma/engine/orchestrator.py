@@ -24,6 +24,7 @@ from tamma.ports.store import Store, WorkerRole, WorkerState
 from tamma.ports.system import Chance, Clock
 
 POLL: Final = timedelta(milliseconds=500)
+POLL_FIRST: Final = timedelta(milliseconds=50)
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
 # so that a worker that cannot start does not spin.
@@ -196,10 +197,13 @@ class Orchestrator:
     def _wait(self) -> None:
         """Until news, a child's end, a signal, or the next tick's time; polling always, notification as a hint."""
         until = self.clock.monotonic() + self._pause.total_seconds()
+        # A worker's last word is news, and its process ends right after it: at first we look again soon.
+        look_again = POLL_FIRST
         while not self._signals and (left := until - self.clock.monotonic()) > 0:
             try:
-                if self.store.wait_for_news(min(POLL, timedelta(seconds=left))) or self.dispatcher.has_ended:
+                if self.store.wait_for_news(min(look_again, timedelta(seconds=left))) or self.dispatcher.has_ended:
                     return
+                look_again = min(POLL, look_again * 2)
             except TransientError as error:
                 self._tell_once(f"waiting for the database: {error}")
                 self.clock.pause(min(POLL, timedelta(seconds=left)))
