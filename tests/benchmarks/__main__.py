@@ -40,7 +40,7 @@ def main() -> int:
 
 def _line(figure: Figure) -> str:
     values = f"ours {figure.ours:,.4g} {figure.unit}, theirs {figure.theirs:,.4g} {figure.unit}"
-    return f"{figure.name:<30} {figure.ratio:5.2f} × {figure.peer}: {values} ({figure.rounds} rounds)"
+    return f"{figure.name:<30} {figure.ratio:5.2f} times {figure.peer}: {values} ({figure.rounds} rounds)"
 
 
 if __name__ == "__main__":

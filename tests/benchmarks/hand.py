@@ -153,6 +153,7 @@ KINDS: Final[Mapping[str, Callable[[str], None]]] = {
     "procrastinate-pick-up": procrastinate_pick_up,
 }
 
+
 def main() -> None:
     """Not run as a module: procrastinate wants no app in ``__main__``."""
     KINDS[sys.argv[1]](sys.argv[2])

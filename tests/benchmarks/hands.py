@@ -71,7 +71,8 @@ def go(crew: Sequence[Hand], *, expected: int) -> float:
     for hand in crew:
         hand.tell(at=at)
     answers = [answer for hand in crew if (answer := hand.hear())["done"]]
-    done = sum(answer["done"] for answer in answers)
+    done = sum(int(answer["done"]) for answer in answers)
     if done != expected:
         raise RuntimeError(f"{done} jobs were done, not {expected}")
-    return done / (max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers))
+    last, first = max(float(answer["last"]) for answer in answers), min(float(answer["first"]) for answer in answers)
+    return float(done) / (last - first)

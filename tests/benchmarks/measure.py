@@ -25,7 +25,9 @@ class Figure:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, rounded to what the noise leaves."""
-        return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {
+            key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in asdict(self).items()
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

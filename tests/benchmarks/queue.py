@@ -112,7 +112,13 @@ def pickup(place: Place, rounds: int) -> Iterator[Figure]:
     yield less_is_better("pickup-p50", found["ours"], found["theirs"], peer="procrastinate", unit="ms")
     mine, other = (_high(found[name]) for name in ("ours", "theirs"))
     yield Figure(
-        name="pickup-p99", ours=mine, theirs=other, peer="procrastinate", unit="ms", ratio=other / mine, rounds=rounds * _PICKUPS
+        name="pickup-p99",
+        ours=mine,
+        theirs=other,
+        peer="procrastinate",
+        unit="ms",
+        ratio=other / mine,
+        rounds=rounds * _PICKUPS,
     )
 
 

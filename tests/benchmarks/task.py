@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
+from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -45,7 +46,9 @@ argv = ["sh", "check.sh"]
 workers = 1
 open_changes_per_repository_max = 1000
 """
-_ISSUE: Final = "---\ntitle: The answer is wrong\nlabels: [tamma]\nauthor: reporter\nstate: open\n---\nIt should be 42.\n"
+_ISSUE: Final = (
+    "---\ntitle: The answer is wrong\nlabels: [tamma]\nauthor: reporter\nstate: open\n---\nIt should be 42.\n"
+)
 _AUTHOR: Final = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -93,11 +96,16 @@ class Project:
         settled = [e for e in events if e["type"] == "TASK.SETTLE.SUCCEEDED"]
         assert [e["data"]["state"] for e in settled] == ["succeeded"] * _ISSUES, settled
         times = [datetime.fromisoformat(e["at"]) for e in settled]
-        return median((b - a).total_seconds() for a, b in zip(times, times[1:], strict=False))
+        return median((b - a).total_seconds() for a, b in pairwise(times))
 
     def by_hand(self) -> float:
         """The script."""
-        env = {"REMOTE": self.bare.as_uri(), "PATCH": str(self.patch), "BRANCH": f"by-hand-{next(self.numbers)}", **_AUTHOR}
+        env = {
+            "REMOTE": self.bare.as_uri(),
+            "PATCH": str(self.patch),
+            "BRANCH": f"by-hand-{next(self.numbers)}",
+            **_AUTHOR,
+        }
         return seconds_of(lambda: run(["sh", "-c", _SCRIPT], at=self.folder, env=env))
 
 
@@ -112,9 +120,9 @@ def own_time(place: Place, rounds: int) -> Iterator[Figure]:
     theirs = median(found["theirs"])
     for side in ("work", "loop"):
         ours = median(found[side])
-        added = {"name": f"task-{side}-added", "ours": ours - theirs, "theirs": 0.0, "ratio": theirs / ours}
-        yield Figure(name=f"task-{side}", ours=ours, theirs=theirs, peer=_PEER, unit="s", ratio=theirs / ours, rounds=rounds)
-        yield Figure(**added, peer=_PEER, unit="s added", rounds=rounds)
+        of_both = partial(Figure, peer=_PEER, ratio=theirs / ours, rounds=rounds)
+        yield of_both(name=f"task-{side}", ours=ours, theirs=theirs, unit="s")
+        yield of_both(name=f"task-{side}-added", ours=ours - theirs, theirs=0.0, unit="s added")
 
 
 def _project(place: Place) -> Project:

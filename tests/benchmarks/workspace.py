@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
@@ -49,11 +49,17 @@ def workspace(place: Place, rounds: int) -> Iterator[Figure]:
         shutil.rmtree(target)
         return taken
 
-    sides = {"ours": ours, "url": partial(clone, bare.as_uri()), "path": partial(clone, str(bare))}
+    sides: dict[str, Callable[[], float]] = {
+        "ours": ours,
+        "url": partial(clone, bare.as_uri()),
+        "path": partial(clone, str(bare)),
+    }
     ours()  # the first one fills the mirror
     found = in_turn(rounds, sides)
     yield less_is_better("workspace-clone", found["ours"], found["url"], peer="git clone file://…", unit="s")
-    yield less_is_better("workspace-hard-links", found["ours"], found["path"], peer="git clone /path (hard links)", unit="s")
+    yield less_is_better(
+        "workspace-hard-links", found["ours"], found["path"], peer="git clone /path (hard links)", unit="s"
+    )
 
 
 def _check(folder: Path) -> None:
@@ -77,7 +83,9 @@ def _history() -> Iterator[str]:
         yield _data(f"Commit {number}\n")
         yield f"from :{number}\n" if number else ""
         for file in files:
-            text = "".join(f"line {line} of file {file}, commit {number if line % 9 == 0 else 0}\n" for line in range(40))
+            text = "".join(
+                f"line {line} of file {file}, commit {number if line % 9 == 0 else 0}\n" for line in range(40)
+            )
             yield f"M 100644 inline src/{file // _FILES_PER_FOLDER:03}/{file:04}.txt\n{_data(text)}"
 
 
