@@ -1,0 +1,39 @@
+"""``tamma --help`` answers at once because it imports next to nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"sqlalchemy", "psycopg", "alembic", "pydantic", "pydantic_settings", "loguru", "yaml"}
+ASK = """import sys
+sys.argv = ["tamma", *sys.argv[1:]]
+from tamma.__main__ import main
+try:
+    main()
+except SystemExit as done:
+    assert not done.code, done.code
+print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def imported_by(*argv: str) -> set[str]:
+    """Top-level packages that are loaded once the command is done."""
+    done = subprocess.run([sys.executable, "-c", ASK, *argv], capture_output=True, text=True, check=True)
+    said, _, imported = done.stdout.rpartition("imported:")
+    assert "tamma" in said
+    return set(imported.split())
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_the_program_imports_no_database_and_no_configuration(argument: str) -> None:
+    """Whoever only wants to know what there is does not wait for what is not used."""
+    assert not HEAVY & imported_by(argument)
+
+
+@pytest.mark.parametrize("command", ["orchestrate", "work", "init", "doctor", "status"])
+def test_help_of_a_command_imports_no_more_than_typer_does(command: str) -> None:
+    """Typer itself reads a command's parameters with pydantic."""
+    assert not (HEAVY - {"pydantic"}) & imported_by(command, "--help")
