@@ -6,7 +6,9 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,7 @@ from tamma.config.schema import AgentKind, AgentSettings, ForgeKind, SandboxKind
 from tamma.core.errors import ConfigError
 from tamma.core.ids import IssueRef, worker_id
 from tamma.core.redact import Redactor
+from tamma.engine.failpoints import FAIL_POINTS
 from tamma.engine.plan import Identity, Policies, RepositoryPlan
 from tamma.ports.agent import Agent
 from tamma.ports.forge import Forge
@@ -57,7 +60,10 @@ def redactor(loaded: Loaded) -> Redactor:
 
 
 def fail_points(loaded: Loaded) -> FailPoints:
-    """Off, unless TAMMA_FAILPOINTS names some."""
+    """Off, unless TAMMA_FAILPOINTS names some. Raises ConfigError for a name that no code reaches: it would test nothing."""
+    for name in loaded.fail_points.keys() - FAIL_POINTS:
+        near = get_close_matches(name, FAIL_POINTS, n=1)
+        raise ConfigError(f"there is no fail point {name!r}", fix=f"did you mean {near[0]!r}?" if near else "see tamma/engine/failpoints.py")
     return NamedFailPoints(loaded.fail_points) if loaded.fail_points else NoFailPoints()
 
 
@@ -151,7 +157,8 @@ AGENTS: Final[Mapping[AgentKind, Callable[[Loaded, AgentSettings], Agent]]] = {
 
 
 def _no_sandbox(loaded: Loaded) -> Sandbox:
-    return NoSandbox(OsProcesses(), env_allow=DEFAULT_ENV_ALLOW, environ=loaded.environ)
+    realm = sha256(str(state_folder(loaded).resolve()).encode()).hexdigest()[:12]
+    return NoSandbox(OsProcesses(), env_allow=DEFAULT_ENV_ALLOW, environ=loaded.environ, realm=realm)
 
 
 SANDBOXES: Final[Mapping[SandboxKind, Callable[[Loaded], Sandbox]]] = {SandboxKind.NONE: _no_sandbox}
