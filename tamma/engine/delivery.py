@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tamma.core.change import Change, ChangeDraft, Marker, find_markers
 from tamma.core.effect import Effect, EffectKind, EffectState, effect_key
-from tamma.core.errors import PermanentError
+from tamma.core.errors import PermanentError, TransientError
 from tamma.core.event import ChangeDelivered
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, branch_name, task_id
 from tamma.core.lease import Lease
@@ -90,14 +90,8 @@ class Courier:
         def act(_: Effect) -> dict[str, str]:
             self.guard()
             result = workspace.push(delivery.commit, branch=delivery.branch, expected=expected)
-            if result is PushResult.REJECTED and workspace.branch_head(delivery.branch) != delivery.commit:
-                # The reason decides who acts: a lost lease is another attempt at work, anything else is a stranger.
-                self.guard()
-                raise Foreign(
-                    f"the branch {delivery.branch} moved while this change was made",
-                    why="the forge refused to replace what it holds now",
-                    fix="look at the branch, then `tamma task approve` lets the task go on",
-                )
+            if result is PushResult.REJECTED:
+                self._look_who_moved(delivery, workspace.branch_head(delivery.branch))
             return {"commit": delivery.commit, "push": result}
 
         perform(
@@ -105,6 +99,20 @@ class Courier:
             key=effect_key(self.task.id, EffectKind.PUSH, delivery.commit[:16]),
             intent=_intent_of(delivery, expected), act=act,
         )  # fmt: skip
+
+    def _look_who_moved(self, delivery: Delivery, head: Oid | None) -> None:
+        """The forge refused to move the branch: raise what decides who acts, unless our commit is there all the same."""
+        if head == delivery.commit:
+            return
+        self.guard()  # a lost lease is another attempt at work
+        moved = f"the branch {delivery.branch} moved while this change was made"
+        if head in self._intended_heads():
+            raise TransientError(moved, why="the push of an earlier attempt arrived late", fix="nothing: the next attempt finds it")
+        raise Foreign(
+            moved,
+            why="the forge refused to replace what it holds now",
+            fix="look at the branch, then `tamma task approve` lets the task go on",
+        )
 
     def open_change(self, delivery: Delivery) -> ChangeDelivered:
         """Open the change, or find it open; the fact to record."""
@@ -137,6 +145,14 @@ class Courier:
         return ChangeDelivered(
             epoch=self.lease.epoch, change=change, url=url, branch=branch_name(self.task.ref), commit=commit
         )
+
+    def conclude(self, fact: ChangeDelivered) -> None:
+        """The delivery stands. What earlier attempts intended with other commits will never be done."""
+        for effect in self.store.effects.of_task(self.task.id):
+            is_moot = effect.state is EffectState.INTENDED and effect.kind in {EffectKind.PUSH, EffectKind.CHANGE}
+            if is_moot and effect.intent.get("commit") != fact.commit:
+                self.store.effects.record(self.lease, key=effect.key, result={"instead": fact.commit}, is_done=False)
+        self.store.claims.record(self.lease, fact)
 
     def _intended_heads(self) -> set[str]:
         found: set[str] = set()

@@ -89,7 +89,7 @@ class Pipeline:
         assert commit is not None
         self.attempt.enter(Phase.PUBLISH)
         self.courier.record_found(commit, {"change": change.id, "url": change.url, "found": "yes"})
-        self.attempt.record(self.courier.delivered(commit, change=change.id, url=change.url))
+        self.courier.conclude(self.courier.delivered(commit, change=change.id, url=change.url))
         return Verdict(outcome=Outcome.DELIVERED, reason=f"change {change.id} ({change.url}), opened by an earlier attempt")
 
     @contextmanager
@@ -177,7 +177,7 @@ class Pipeline:
             self.courier.record_found(delivery.commit, {"commit": delivery.commit, "found": "yes"}, only_push=True)
         self.courier.push(workspace, delivery, expected=expected)
         fact = self.courier.open_change(delivery)
-        self.attempt.record(fact)
+        self.courier.conclude(fact)
         return Verdict(outcome=Outcome.DELIVERED, reason=f"change {fact.change} ({fact.url})")
 
     # Salvage
