@@ -1,0 +1,107 @@
+"""kill -9 of a worker, at every boundary: another attempt finishes it, and the forge shows one delivery."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tamma.engine.failpoints import FAIL_POINTS
+from tests.faults.world import (
+    EDIT,
+    EDIT_AND_HANG,
+    assert_delivered_once,
+    ended,
+    epochs,
+    finish,
+    queue,
+    start_work,
+    wait_for_event,
+)
+from tests.support.project import GATE, Project, pids_with, wait_until
+
+# Hangs on the changed tree only, and only until somebody says go.
+SLOW_GATE = """
+[[gates]]
+name = "slow"
+argv = ["sh", "-c", "grep -q 'a - b' calc.py || [ -e {mark}.go ] || {{ touch {mark}; sleep 600; }}"]
+"""
+PROUD_GATE = """
+[[gates]]
+name = "proud"
+argv = ["sh", "-c", "! grep 'not yet' calc.py"]
+"""
+FIRST_HANGS = f'[[play]]\nissue = "*"\nattempt = 1\nsteps = [{EDIT_AND_HANG}]\n[[play]]\nissue = "*"\nsteps = [{EDIT}]\n'
+THEMES = (
+    ("claim", "prepare"), ("baseline", "audit"), ("implement", "agent"), ("gates", "publish"), ("repair", "settle"), ("push",),
+    ("change",), ("comment",), ("labels",),
+)  # fmt: skip
+
+
+def test_every_fail_point_has_a_case() -> None:
+    """No boundary is left out of what follows."""
+    assert {name.partition(".")[0] for name in FAIL_POINTS} == {theme for themes in THEMES for theme in themes}
+
+
+@pytest.mark.parametrize("themes", THEMES, ids="-".join)
+def test_killed_at_a_boundary(project: Project, themes: tuple[str, ...]) -> None:
+    """Whatever boundary it dies at, the next attempt delivers: one branch, one change, no comment twice."""
+    names = dict(enumerate(sorted(n for n in FAIL_POINTS if n.partition(".")[0] in themes), 1))
+    for number in names:
+        project.issue(str(number))
+    if "repair" in themes:
+        project.configure(PROUD_GATE, steps=None)
+        project.script(turn0='{ append = "calc.py", text = "# not yet" }', turn1=f'{EDIT}, {{ replace = "calc.py", old = "# not yet", new = "" }}')
+    tasks = queue(project, [str(number) for number in names])
+    victims = [start_work(project, task, f"{name}=kill") for task, name in zip(tasks, names.values(), strict=True)]
+    for name, victim in zip(names.values(), victims, strict=True):
+        assert ended(victim).code == -signal.SIGKILL, name
+    finish(project)
+    assert_delivered_once(project, *map(str, names))
+    for task, name in zip(tasks, names.values(), strict=True):
+        is_settled = name == "settle.after_effect" or name.startswith(("comment.", "labels."))
+        assert epochs(project.events(task)) == ([1] if is_settled else [1, 2]), name
+
+
+def test_killed_while_its_agent_works(project: Project) -> None:
+    """The agent of a killed worker is ended, its edits are kept as a patch, and the next attempt delivers."""
+    project.script(FIRST_HANGS)
+    [task] = queue(project)
+    victim = start_work(project, task)
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    victim.kill()
+    assert ended(victim).code == -signal.SIGKILL
+    wait_until(lambda: not pids_with(f"{task}:1:"), what="the end of the agent")
+    finish(project)
+    assert_delivered_once(project, "1")
+    assert "ATTEMPT.WORK.SALVAGED" in project.types()
+    assert "a + b" in project.run("task", "patch", task).out
+
+
+def test_killed_while_a_gate_runs(project: Project) -> None:
+    """The gate of a killed worker is ended, and the next attempt asks its gates anew."""
+    [task] = queue(project)
+    marker = project.root / "gate-runs"
+    project.configure(GATE + SLOW_GATE.format(mark=marker))
+    victim = start_work(project, task)
+    wait_until(marker.exists, what="the gate")
+    victim.kill()
+    assert ended(victim).code == -signal.SIGKILL
+    wait_until(lambda: not pids_with(f"{task}:1:"), what="the end of the gate")
+    Path(f"{marker}.go").touch()
+    finish(project)
+    assert_delivered_once(project, "1")
+    assert epochs(project.events()) == [1, 2]
+
+
+def test_a_killed_child_is_reaped_by_its_parent(project: Project) -> None:
+    """The loop that started a worker need not wait for the lease: it saw the worker die."""
+    project.script(FIRST_HANGS)
+    loop = project.start("orchestrate", "--until-idle")
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    [(pid,)] = project.rows("SELECT pid FROM worker WHERE id = (SELECT worker FROM task)")
+    os.kill(pid, signal.SIGKILL)
+    assert ended(loop).code == 0
+    assert_delivered_once(project, "1")

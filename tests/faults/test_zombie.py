@@ -1,0 +1,121 @@
+"""A worker that slept through its lease: another finished its task meanwhile, and it leaves no trace any more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tamma.core.event import Event, TaskClaimed, encode
+from tamma.core.ids import TaskId
+from tests.faults.world import (
+    EDIT,
+    assert_delivered_once,
+    epochs,
+    finish,
+    queue,
+    reap,
+    start_work,
+    wait_until_stopped,
+    wake,
+)
+from tests.support.project import Done, Project
+
+PLACES = (
+    ("claim.after_record", "agent.before_run", "push.before_intent"),
+    ("push.before_effect", "push.after_effect", "change.before_effect"),
+    ("change.after_effect", "publish.after_enter", "settle.before_effect"),
+)
+
+
+@pytest.mark.parametrize("places", PLACES, ids="-".join)
+def test_a_zombie_leaves_no_trace(project: Project, places: tuple[str, ...]) -> None:
+    """Stopped, overtaken and continued, it ends with 20; no reference, comment or event is of its making."""
+    numbers = [str(n) for n, _ in enumerate(places, 1)]
+    for number in numbers:
+        project.issue(number)
+    tasks = queue(project, numbers)
+    zombies = [start_work(project, task, f"{place}=stop") for task, place in zip(tasks, places, strict=True)]
+    for zombie in zombies:
+        wait_until_stopped(zombie)
+    finish(project)
+    assert_delivered_once(project, *numbers)
+    before = all_that_shows(project, numbers)
+    for task, zombie, place in zip(tasks, zombies, places, strict=True):
+        done = wake(zombie)
+        assert done.code == 20, (place, done.err, done.out)
+        assert "lease" in done.err, place
+        assert "Traceback" not in done.err, place
+        assert_no_word_after_takeover(project.events(task))
+    assert all_that_shows(project, numbers) == before
+
+
+def all_that_shows(project: Project, numbers: list[str]) -> tuple[object, ...]:
+    """References, issues, changes, and the streams of the tasks."""
+    issues = [project.issue_text(number) for number in numbers]
+    return project.refs(), issues, project.changes(), [project.events(project.task_id(number)) for number in numbers]
+
+
+def test_a_zombie_in_the_middle_of_its_push_is_refused_by_the_forge(project: Project) -> None:
+    """It proved its lease and started git; by the time git speaks to the forge another commit is there, and stays."""
+    [task] = queue(project)
+    zombie = stopped_in_push(project, task)
+    project.script(f'[[play]]\nissue = "*"\nsteps = [{EDIT}, {{ write = "NEWS", text = "another commit" }}]\n')
+    finish(project)
+    before = all_that_shows(project, ["1"])
+
+    done = wake_with_git(zombie)
+
+    assert done.code == 20, (done.err, done.out)
+    assert_delivered_once(project, "1")
+    assert all_that_shows(project, ["1"]) == before
+    assert project.show("NEWS") == "another commit"
+
+
+def test_a_push_that_arrives_late_is_taken_over(project: Project) -> None:
+    """The push of a dead attempt lands between the next one's look and its own push: ours, not a stranger's."""
+    [task] = queue(project)
+    zombie = stopped_in_push(project, task)
+    project.script(f'[[play]]\nissue = "*"\nsteps = [{EDIT}, {{ write = "NEWS", text = "another commit" }}]\n')
+    reap(project)
+    second = project.start("work", "--task-id", task, env={"TAMMA_FAILPOINTS": "push.before_effect=stop"})
+    wait_until_stopped(second)
+    assert wake_with_git(zombie).code == 20
+    assert list(project.branches()) == ["tamma/1"]
+    done = wake(second)
+    assert done.code == 75, (done.err, done.out)
+    finish(project)
+    assert_delivered_once(project, "1")
+    assert epochs(project.events()) == [1, 2, 3]
+
+
+def stopped_in_push(project: Project, task: TaskId) -> subprocess.Popen[str]:
+    """An attempt that has started git for its push; both are stopped."""
+    shim = project.root / "bin" / "git"
+    shim.parent.mkdir()
+    real = shutil.which("git")
+    shim.write_text(f'#!/bin/sh\ncase " $* " in *" push "*) kill -STOP $PPID; kill -STOP $$;; esac\nexec {real} "$@"\n')
+    shim.chmod(shim.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    zombie = start_work(project, task, PATH=f"{shim.parent}:{project.environ()['PATH']}")
+    wait_until_stopped(zombie)
+    return zombie
+
+
+def wake_with_git(zombie: subprocess.Popen[str]) -> Done:
+    """Continue both, and see how it ends."""
+    for child in Path(f"/proc/{zombie.pid}/task/{zombie.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGCONT)
+    return wake(zombie)
+
+
+def assert_no_word_after_takeover(events: list[Event]) -> None:
+    """Once the second attempt was claimed, every fact of an attempt is its own."""
+    claims = [n for n, event in enumerate(events) if isinstance(event.fact, TaskClaimed)]
+    assert len(claims) == 2, events
+    spoken = {encode(event.fact).get("epoch", 2) for event in events[claims[1] :]}
+    assert spoken == {2}, events
