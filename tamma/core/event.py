@@ -109,7 +109,10 @@ class TaskCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskUnblocked:
-    """A human let a blocked task go on; ``approved`` names the commit that may be published, if that was the question."""
+    """A human let a blocked task go on; ``approved`` names the commit that may be published, if that was the question.
+
+    What was away or interrupted it is counted afresh, or the next outage would block the task again at once.
+    """
 
     TYPE: ClassVar[str] = "TASK.UNBLOCK.SUCCEEDED"
     by: str

@@ -158,7 +158,8 @@ def _after(task: Task, event: Event) -> Task:
                 ended, run_after=None, outcome=Outcome.CANCELLED.value, reason=reason, notice=_notice(notice)
             )
         case TaskUnblocked(approved=approved):
-            return replace(advance(task, Trigger.UNBLOCK, at=event.at), approved=approved, notice=None)
+            afresh = replace(task.counters, infra=0, interruptions=0)
+            return replace(advance(task, Trigger.UNBLOCK, at=event.at), approved=approved, notice=None, counters=afresh)
         case NoticeSent(notice=notice):
             assert task.notice == notice, event
             return replace(task, notice=None)

@@ -127,7 +127,8 @@ class Tasks(Protocol):
         ...
 
     def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
-        """A human lets a blocked task go on. Raises NotClaimable unless it is blocked."""
+        """A human lets a blocked task go on, with outages and interruptions counted afresh. Raises NotClaimable unless it is
+        blocked."""
         ...
 
     def settle_notice(self, task_id: TaskId, notice: Notice, *, by: WorkerId) -> bool:

@@ -56,10 +56,11 @@ _CANCEL: Final = change(
     f"finished_at = clock.at, outcome = '{Outcome.CANCELLED}', reason = %(reason)s, notice = %(notice)s",
     event=tell(type_="'TASK.CANCEL.SUCCEEDED'"),
 )
-# An untold "asked" is moot once it is answered.
+# An untold "asked" is moot once it is answered; and whoever let it go on has looked at what was away or interrupted it.
 _UNBLOCK: Final = change(
     held=f"SELECT id FROM task WHERE id = %(task_id)s AND state = '{TaskState.BLOCKED}' FOR NO KEY UPDATE",
-    sets=f"state = '{next_state(TaskState.BLOCKED, Trigger.UNBLOCK)}', approved = %(approved)s, notice = NULL",
+    sets=f"state = '{next_state(TaskState.BLOCKED, Trigger.UNBLOCK)}', approved = %(approved)s, notice = NULL, "
+    "infra = 0, interruptions = 0",
     event=tell(type_="'TASK.UNBLOCK.SUCCEEDED'"),
 )
 _SETTLE_NOTICE: Final = change(

@@ -233,12 +233,17 @@ def test_the_log_refuses_to_be_rewritten(world: World) -> None:
 
 
 def test_the_infra_cap_blocks_and_a_human_lets_go_on(world: World) -> None:
-    """A blocked task by cap can be claimed again after unblock, counters kept."""
-    policy = RetryPolicy(infra_max=1)
-    blocked = world.ended(world.claimed(1), Outcome.UNAVAILABLE, policy=policy)
-    assert (blocked.state, blocked.counters.infra) == (TaskState.BLOCKED, 1)
+    """Who unblocks a task has looked at what was away: outages are counted afresh, or the next one would block it again."""
+    policy = RetryPolicy(infra_max=2)
+    claim = world.claimed(1)
+    world.ended(claim, Outcome.UNAVAILABLE, policy=policy)
+    again = world.store.claims.claim(claim.task.id, worker=ANN, duration=MINUTE)
+    blocked = world.ended(again, Outcome.UNAVAILABLE, policy=policy)
+    assert (blocked.state, blocked.counters.infra) == (TaskState.BLOCKED, 2)
     world.store.tasks.unblock(blocked.id, by="ann")
-    assert world.store.claims.claim(blocked.id, worker=ANN, duration=MINUTE).task.counters.infra == 1
+    third = world.store.claims.claim(blocked.id, worker=ANN, duration=MINUTE)
+    assert third.task.counters.infra == 0
+    assert world.ended(third, Outcome.UNAVAILABLE, policy=policy).state is TaskState.RETRYABLE
 
 
 def test_workers_are_listed_newest_first(world: World) -> None:
