@@ -41,11 +41,15 @@ class NoSandbox:
     """Opens boxes that hold nothing back.
 
     ``env_allow`` are names out of ``environ`` that every box passes on; ``PIP_*`` means every name that begins so. A
-    wildcard never matches ``GIT_*``, ``TAMMA_*`` or ``DATABASE_URL``: those must be named in full.
+    wildcard never matches ``GIT_*``, ``TAMMA_*`` or ``DATABASE_URL``: those must be named in full. ``realm`` names the
+    installation: the same forge and issue give the same task id in two of them, and neither may sweep the other's boxes.
     """
 
-    def __init__(self, processes: Processes, *, env_allow: Collection[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, processes: Processes, *, env_allow: Collection[str], environ: Mapping[str, str], realm: str = ""
+    ) -> None:
         self._processes = processes
+        self._realm = f"{realm}:" if realm else ""
         self._env = {name: environ[name] for name in _BASE if name in environ}
         self._env |= {name: value for name, value in environ.items() if is_allowed(name, env_allow)}
         self._env.setdefault("PATH", _DEFAULT_PATH)
@@ -60,13 +64,13 @@ class NoSandbox:
         self, folder: Path, *, tag: str, readable: Sequence[Path] = (), should_stop: Callable[[], bool] | None = None
     ) -> OpenBox:
         """See ``ports.sandbox.Sandbox``; ``readable`` says nothing here, since everything is readable."""
-        return OpenBox(self._processes, folder.absolute(), env=self._env, tag=tag, should_stop=should_stop)
+        return OpenBox(self._processes, folder.absolute(), env=self._env, tag=self._realm + tag, should_stop=should_stop)
 
     def sweep(self, tag: str) -> int:
         """See ``ports.sandbox.Sandbox``. SIGTERM first: a warden then ends its own tree, the unmarked included."""
         swept: set[tuple[int, int]] = set()
         begun = time.monotonic()
-        while procs := tree.marked(tag):
+        while procs := tree.marked(self._realm + tag):
             waited = time.monotonic() - begun
             if waited > _SWEEP_SECONDS:
                 raise PermanentError(f"{len(procs)} processes marked {tag} do not die", fix="end them by hand (ps e)")

@@ -105,6 +105,20 @@ def test_a_sweep_ends_what_a_killed_worker_left(tmp_path: Path) -> None:
     assert a_sandbox().sweep(f"{task}:") == 0
 
 
+def test_a_sweep_spares_another_installation(tmp_path: Path) -> None:
+    """Two installations give the same issue the same task id: each ends only what its own boxes hold."""
+    tag = a_tag()
+    ours, theirs = (NoSandbox(OsProcesses(), env_allow=(), environ={"PATH": PATH}, realm=name) for name in ("ours", "theirs"))
+    held = theirs.box(tmp_path, tag=tag).spawn(["sh", "-c", 'printf %s "$TAMMA_BOX"'], env={}, limits=limits()).output
+    child = subprocess.Popen(["sleep", "600"], env={"PATH": PATH, "TAMMA_BOX": held}, start_new_session=True)
+    try:
+        assert ours.sweep(tag) == 0
+        assert theirs.sweep(tag) == 1
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_sweep_takes_the_unmarked_below_a_warden_too(tmp_path: Path) -> None:
     """A process that wiped its environment is still in the tree of the warden that gets the signal."""
     tag, worker = a_tag(), (
