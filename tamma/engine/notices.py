@@ -128,12 +128,12 @@ def next_step(task: Task) -> str:
         case TaskState.BLOCKED:
             return f"answer, then `tamma task approve {task.id}` lets it go on; `tamma task cancel {task.id}` ends it"
         case TaskState.FAILED | TaskState.CANCELLED:
-            return "mend the cause or the issue's text, then put the label on again, or `tamma task retry " + task.id + "`"
+            return f"mend the cause or the issue's text, then put the label on again, or `tamma task retry {task.id}`"
         case TaskState.SUCCEEDED:
             return "review the change" if task.change else "close the issue"
         case TaskState.QUEUED:
-            return "it starts as soon as a slot is free"
+            return f"an orchestrator starts it as soon as a slot is free; `tamma work --task-id {task.id}` runs it now"
         case TaskState.RETRYABLE:
-            return "it is tried again by itself when its time has come"
+            return f"an orchestrator tries it again when its time has come; `tamma work --task-id {task.id}` does so now"
         case TaskState.RUNNING:
             return "wait, or follow it with `tamma events --follow`"

@@ -26,7 +26,7 @@ from tamma.core.redact import bounded, clean
 from tamma.core.task import Task
 from tamma.engine.attempt import Attempt, Interrupted
 from tamma.engine.heartbeat import Heartbeat
-from tamma.engine.notices import Herald
+from tamma.engine.notices import Herald, next_step
 from tamma.engine.pipeline import Pipeline
 from tamma.engine.plan import WorkerDeps
 from tamma.ports.environment import SetupFailed
@@ -90,15 +90,15 @@ def _hold(claim: Claim, deps: WorkerDeps) -> WorkResult:
     with Heartbeat(open_store=deps.open_store, lease=claim.lease, policy=deps.policies.leases, clock=deps.clock) as beat:
         verdict, failure = _attempt(claim, deps, beat)
         if isinstance(failure, LeaseLost | TaskCancelled):
-            return WorkResult(exit_code=failure.exit_code, reason=str(failure), fix=failure.fix)
+            return _given_up(failure, claim)
         try:
             beat.check()
-            result = _settle(claim, verdict, deps)
+            result = _settle(claim, verdict, deps, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None)
         except (LeaseLost, TaskCancelled) as error:
-            return WorkResult(exit_code=error.exit_code, reason=str(error), fix=error.fix)
+            return _given_up(error, claim)
         except TransientError as error:
             return WorkResult(exit_code=error.exit_code, reason=f"{verdict.reason}; could not settle: {error}", fix=error.fix)
-    return _explain(result, failure)
+    return _explain(result, failure, deps)
 
 
 def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, BaseException | None]:
@@ -132,8 +132,13 @@ def _told(error: TammaError) -> str:
     return f"{error}. Next: {error.fix}" if error.fix else str(error)
 
 
-def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps) -> WorkResult:
-    """The one write that ends the attempt."""
+def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:
+    """The task is not ours any more, so nothing is settled."""
+    return WorkResult(exit_code=error.exit_code, reason=str(error), fix=error.fix or f"nothing here; see `tamma explain {claim.task.id}`")
+
+
+def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: ExitCode | None) -> WorkResult:
+    """The one write that ends the attempt; ``exit_code`` where the operator must act, which the outcome alone does not say."""
     deps.store.claims.enter(claim.lease, Phase.REPORT)
     decision = judge(
         verdict.outcome,
@@ -142,19 +147,23 @@ def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps) -> WorkResult:
         chance=deps.chance.fraction(),
         signal_exit=verdict.signal_exit,
     )
+    if exit_code is not None:
+        decision = replace(decision, exit_code=exit_code)
     deps.fail_points.reach("settle.before_effect")
-    reason = bounded(clean(deps.redactor(verdict.reason)), bytes_max=REASON_BYTES_MAX)
+    reason = _told_safely(verdict.reason, deps)
     task = deps.store.claims.settle(claim.lease, decision, reason=reason)
     deps.fail_points.reach("settle.after_effect")
-    return WorkResult(exit_code=decision.exit_code, reason=reason, task=task)
+    return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
 
 
-def _explain(result: WorkResult, failure: BaseException | None) -> WorkResult:
+def _told_safely(text: str, deps: WorkerDeps) -> str:
+    return bounded(clean(deps.redactor(text)), bytes_max=REASON_BYTES_MAX)
+
+
+def _explain(result: WorkResult, failure: BaseException | None, deps: WorkerDeps) -> WorkResult:
     """Add what the exception knows: whose fault, and what to do."""
     if failure is None or isinstance(failure, Interrupted):
         return result
-    if isinstance(failure, ConfigError):
-        return replace(result, exit_code=ExitCode.USAGE, fix=failure.fix)
     if isinstance(failure, TammaError):
-        return replace(result, fix=failure.fix)
+        return replace(result, reason=_told_safely(str(failure), deps), fix=failure.fix or result.fix)
     return replace(result, bug="".join(traceback.format_exception(failure)))
