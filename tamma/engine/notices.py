@@ -55,7 +55,7 @@ class Herald:
         )  # fmt: skip
 
     def _label(self, task: Task, notice: Notice) -> bool:
-        add, remove = labels_for(notice, trigger=self.trigger)
+        add, remove = labels_for(notice, trigger=self.trigger, is_blocked=task.state is TaskState.BLOCKED)
 
         def act() -> dict[str, str]:
             self.forge.change_labels(task.ref, add=add, remove=remove)
@@ -72,12 +72,15 @@ class Herald:
         return True
 
 
-def labels_for(notice: Notice, *, trigger: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(to add, to remove). The trigger comes off at every end, so that putting it on again is a human's act."""
+def labels_for(notice: Notice, *, trigger: str, is_blocked: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(to add, to remove). The trigger comes off at every end, so that putting it on again is a human's act.
+
+    A blocked task has not ended: without its label it would be called off as soon as a human lets it go on.
+    """
     ours = {n: f"{trigger}:{word}" for n, word in _LABEL_WORDS.items()}
     keep = ours.get(notice)
     stale = tuple(sorted(set(ours.values()) - {keep}))
-    return ((keep,) if keep else (), stale if notice is Notice.ASKED else (trigger, *stale))
+    return ((keep,) if keep else (), stale if is_blocked else (trigger, *stale))
 
 
 _LABEL_WORDS = {
