@@ -12,6 +12,7 @@ from typing import Final
 
 from tamma.core.attempt import Outcome, judge
 from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
+from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import Task, TaskState
@@ -177,13 +178,18 @@ class Orchestrator:
         process = f"{self.identity.host}:{ended.pid}:"
         if task.state is TaskState.RUNNING and task.worker is not None and task.worker.startswith(process):
             self._reap_dead(task, ended)
-        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE}:
+        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, process):
             self._early_ends[task.id] += 1
             self._tell_once(f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why")
             if self._early_ends[task.id] <= EARLY_ENDS_MAX:
                 self.store.tasks.unreserve(task.id, by=self.identity.id)
         else:
             del self._early_ends[task.id]
+
+    def _has_claimed(self, task: Task, process: str) -> bool:
+        """Whether the worker took the task before it ended; then it settled it by itself, to be tried again."""
+        facts = (event.fact for event in self.store.events.stream(task_stream(task.id)))
+        return any(isinstance(fact, TaskClaimed) and fact.worker.startswith(process) for fact in facts)
 
     def _reap_dead(self, task: Task, ended: Ended) -> None:
         decision = judge(Outcome.CRASHED, task.counters, self.policies.retry, chance=self.chance.fraction())
