@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 import tempfile
@@ -69,7 +70,8 @@ def _tried(part: str, look: Callable[[], Check | str]) -> Check:
     except TammaError as error:
         return Check(part=part, state="broken", detail=str(error), fix=error.fix)
     except OSError as error:
-        return Check(part=part, state="broken", detail=str(error), fix="check the path and its permissions")
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Check(part=part, state="broken", detail=str(error), fix="make room" if is_full else "check the path and its permissions")
     return found if isinstance(found, Check) else Check(part=part, state="ok", detail=found)
 
 
