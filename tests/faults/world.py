@@ -48,6 +48,14 @@ def finished(done: Done) -> Done:
     return done
 
 
+def hold_agents(project: Project) -> Path:
+    """Agents edit, and then wait for the returned file, so that a test decides how long an attempt takes."""
+    go = project.root / "go"
+    held = f'{{ run = ["sh", "-c", "while [ ! -e {go} ]; do sleep 0.05; done"] }}'
+    project.configure(steps=f'{EDIT}, {{ say = "edited" }}, {held}')
+    return go
+
+
 def start_work(project: Project, task: TaskId, points: str = "", **env: str) -> subprocess.Popen[str]:
     """An attempt with a short lease, and fail points of its own."""
     return project.start("work", "--task-id", task, env={**SHORT_LEASE, "TAMMA_FAILPOINTS": points, **env})
