@@ -1,4 +1,4 @@
-"""State in the database. Every write is one guarded statement with its event; every write of an attempt is fenced.
+"""State in the database. Every write is one guarded statement (for effects: one short transaction) with its event; every write of an attempt is fenced.
 
 All methods raise TransientError when the database is away; what was under way is then *unknown* and must be reread.
 Time is the database's: no method takes a moment, only durations.
@@ -24,7 +24,7 @@ from tamma.core.worker import WorkerState as WorkerState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDraft:
-    """A task to create. ``snapshot`` names the blob with the issue's pinned text (see ``engine.snapshots``)."""
+    """A task to create. ``snapshot`` names the blob with the issue's pinned text (see ``engine.prompts.Snapshot``)."""
 
     ref: IssueRef
     title: str
