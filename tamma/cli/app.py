@@ -6,16 +6,22 @@ must feel instant.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tamma.core.errors import ExitCode, TammaError
+
+# The machine is short of something: nobody's bug.
+_SHORT_OF: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 app = typer.Typer(
     name="tamma",
@@ -58,22 +64,59 @@ def main() -> None:
 
     for module in (orchestrate, work, inspect, operate):
         module.register(app)
+    code = _code_of(lambda: app(standalone_mode=False))
+    unwritten = _code_of(sys.stdout.flush)
+    sys.exit(code or unwritten)
+
+
+def _code_of(command: Callable[[], object]) -> int:
     try:
-        code = app(standalone_mode=False)
+        code = command()
     except TammaError as error:
         complain(error)
-        code = int(error.exit_code)
+        return int(error.exit_code)
     except typer.Exit as done:
-        code = done.exit_code
+        return done.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)  # noqa: T201 — the last words of the process
-        code = int(ExitCode.SIGINT)
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stderr.close()
-        code = 0
+        return int(ExitCode.SIGINT)
+    except SystemExit as done:  # click's own end when the reader of our output went away
+        return _code_of_unwritten(done.__context__) if isinstance(done.__context__, OSError) else int(done.code or 0)
+    except OSError as error:
+        return _code_of_unwritten(error)
     except Exception as error:  # noqa: BLE001 — the process's last line of defence
-        code = _end_of(error)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _end_of(error)
+    return code if isinstance(code, int) else 0
+
+
+def _code_of_unwritten(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # as `| head` does it: no error of ours
+        drop_output()
+        return 0
+    if error.errno not in _SHORT_OF:
+        return _end_of(error)
+    drop_output()
+    say("something could not be written", why=str(error), fix="make room, then try again")
+    return int(ExitCode.TEMPORARY)
+
+
+def drop_output() -> None:
+    """Nobody can read it any more: what is left in the buffer, and all that follows, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def tell(line: str) -> bool:
+    """A line of output at once; False if nobody can read it. For commands whose work must not hang on their output."""
+    try:
+        print(line, flush=True)  # noqa: T201 — this is the output
+    except OSError as error:
+        drop_output()
+        if not isinstance(error, BrokenPipeError):
+            say("the output cannot be written; going on without", why=str(error), fix="make room")
+        return False
+    return True
 
 
 def complain(error: TammaError) -> None:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from tamma.cli.app import tell
 from tamma.cli.render import event_json, event_line
 from tamma.core.errors import TransientError
 from tamma.core.event import (
@@ -52,6 +53,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
         self._view = _LiveView(self._console) if self._console.is_terminal and not as_json else None
         self._cursor = 0
+        self._is_read = True
 
     def __enter__(self) -> Progress:
         """Start following."""
@@ -99,12 +101,10 @@ class Progress(AbstractContextManager["Progress"]):
             return
 
     def _show(self, event: Event) -> None:
-        if self._as_json:
-            print(event_json(event), flush=True)  # noqa: T201 — this is the output
-        elif self._view:
+        if self._view:
             self._view.show(event)
-        elif not isinstance(event.fact, _QUIET):
-            print(event_line(event), flush=True)  # noqa: T201 — this is the output
+        elif self._is_read and (self._as_json or not isinstance(event.fact, _QUIET)):
+            self._is_read = tell(event_json(event) if self._as_json else event_line(event))
 
 
 class _LiveView:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tamma.cli.app import Globals, report_bug, say
+from tamma.cli.app import Globals, report_bug, say, tell
 from tamma.core.errors import ConfigError, ExitCode
 
 
@@ -62,5 +62,5 @@ def _work(globals_: Globals, *, task_id: str | None, issue: str | None) -> ExitC
     elif result.exit_code is not ExitCode.DELIVERED:
         say(result.exit_code.meaning, why=result.reason, fix=result.fix)
     else:
-        typer.echo(result.reason)
+        tell(result.reason)
     return result.exit_code
