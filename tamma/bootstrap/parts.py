@@ -210,3 +210,27 @@ def plans(loaded: Loaded, of: Forge) -> Callable[[str], RepositoryPlan]:
         )
 
     return plan_for
+
+
+def require_work(loaded: Loaded, of: Forge) -> tuple[str, ...]:
+    """What keeps single repositories from being worked on, in words; raises ConfigError if there is none that can be.
+
+    Asked before the loop starts: otherwise each of its workers would find out anew, attempt after attempt.
+    """
+    names = [remote.name for remote in of.repositories()]
+    if not names:
+        root = loaded.resolve(loaded.config.forge.root)
+        raise ConfigError(
+            "there is no repository", why=f"none is in {root}, and [repositories] names none", fix="put a bare one at <forge.root>/<name>/repo.git"
+        )
+    if loaded.config.limits.workers == 0:
+        return ()
+    plan_for, unfit = plans(loaded, of), dict[str, ConfigError]()
+    for name in names:
+        try:
+            plan_for(name)
+        except ConfigError as error:
+            unfit[name] = error
+    if len(unfit) == len(names):
+        raise unfit[names[0]]
+    return tuple(f"repository {name} cannot be worked on: {error}; {error.fix}" for name, error in unfit.items())

@@ -151,16 +151,18 @@ def open_worker(config: Path | None, *, by_issue: bool) -> Iterator[WorkerSessio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSession:
-    """One process that runs the loop, and further connections for whoever watches it."""
+    """One process that runs the loop, and further connections for whoever watches it. ``troubles`` are to be told first."""
 
     orchestrator: Orchestrator
     open_store: Callable[[], Store]
+    troubles: tuple[str, ...]
 
 
 @contextmanager
 def open_orchestrator(config: Path | None, *, workers: int | None) -> Iterator[LoopSession]:
     """The loop, ready to run; an embedded database is made where there is none. Raises ConfigError, TransientError."""
     loaded = load(config, {"limits.workers": workers})
+    troubles = parts.require_work(loaded, parts.forge(loaded))
     url = database.ready_url(loaded, may_create=True)
     database.make_state_folder(loaded)
     store = database.open_store(loaded, url, application_name="tamma orchestrate")
@@ -192,6 +194,7 @@ def open_orchestrator(config: Path | None, *, workers: int | None) -> Iterator[L
                 drain_limit=timedelta(seconds=limits.drain_seconds),
             ),
             open_store=lambda: database.open_store(loaded, url, application_name="tamma watch", connections_max=1),
+            troubles=troubles,
         )
     finally:
         store.close()
@@ -215,6 +218,7 @@ def _observer(session: Session, store: Store | None) -> Observer:
 def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, tuple[Action, ...]]:
     """What the next tick would see and do; writes nothing, and makes no database where there is none."""
     loaded = load(config, {"limits.workers": workers})
+    parts.require_work(loaded, parts.forge(loaded))
     slots = loaded.config.limits.workers
     if not database.has_database(loaded):
         forge, policies = parts.forge(loaded), parts.policies(loaded)

@@ -49,6 +49,8 @@ def _run(globals_: Globals, *, once: bool, until_idle: bool, workers: int | None
         on_signals(loop.signal)
         with Progress(session.open_store, as_json=as_json) as progress:
             loop.report = progress.say
+            for line in session.troubles:
+                progress.say(line)
             return loop.run(mode)
 
 
