@@ -59,6 +59,7 @@ def _checks(loaded: Loaded) -> Iterator[Check]:
     yield _tried("forge", lambda: _forge(loaded, forge))
     for name in [remote.name for remote in forge[0].repositories()] if forge else []:
         yield _tried(f"repository {name}", partial(_repository, loaded, forge[0], name))
+        yield _tried(f"environment of {name}", partial(_environment, loaded, name))
         yield _tried(f"agent of {name}", partial(_agent, loaded, name))
         yield _tried(f"gates of {name}", partial(_gates, loaded, name))
     yield _tried("sandbox", lambda: _sandbox(loaded))
@@ -125,10 +126,23 @@ def _repository(loaded: Loaded, forge: Forge, name: str) -> Check | str:
     return detail
 
 
+def _environment(loaded: Loaded, name: str) -> Check | str:
+    setup = mapped.for_repository(loaded.config, name).environment.setup
+    for argv in setup:
+        if not _is_found(loaded, argv[0]):
+            return Check(part=f"environment of {name}", state="broken", detail=f"{argv[0]} is not on PATH", fix="install it, or correct environment.setup")
+    return f"{len(setup)} commands prepare it" if setup else "none is needed"
+
+
+def _is_found(loaded: Loaded, program: str) -> bool:
+    """Whether it is on the search path; one that is filled in, or named by its place, is found when it is run."""
+    return "{" in program or "/" in program or shutil.which(program, path=loaded.environ.get("PATH")) is not None
+
+
 def _agent(loaded: Loaded, name: str) -> Check | str:
     settings = mapped.for_repository(loaded.config, name).agent
     agent = parts.agent(loaded, settings)
-    if settings.argv and "{" not in settings.argv[0] and shutil.which(settings.argv[0], path=loaded.environ.get("PATH")) is None:
+    if settings.argv and not _is_found(loaded, settings.argv[0]):
         return Check(part=f"agent of {name}", state="broken", detail=f"{settings.argv[0]} is not on PATH", fix="install it, or correct agent.argv")
     return agent.name
 
@@ -139,7 +153,7 @@ def _gates(loaded: Loaded, name: str) -> Check | str:
         return Check(part=f"gates of {name}", state="warning", detail="none: every change that stays in its budget is delivered", fix="`tamma init` proposes some")
     for gate in own.gates:
         program = gate.argv[0]
-        if "{" not in program and "/" not in program and shutil.which(program, path=loaded.environ.get("PATH")) is None:
+        if not _is_found(loaded, program):
             return Check(part=f"gates of {name}", state="broken", detail=f"{gate.name}: {program} is not on PATH", fix="install it, or prepare it in [environment]")
     return ", ".join(gate.name for gate in own.gates)
 

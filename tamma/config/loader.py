@@ -91,7 +91,8 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
             if not file.is_file():
                 raise ConfigError(f"{file} is not a file", why=f"{by} names it", fix=f"correct {by}, or `tamma init` to make a {FILE_NAME}")
             return file
-    return next((folder / FILE_NAME for folder in _folders(cwd) if (folder / FILE_NAME).is_file()), None)
+    # Whatever has the name is read: a dangling link or a folder is told by who reads it, not taken for "none".
+    return next((folder / FILE_NAME for folder in _folders(cwd) if os.path.lexists(folder / FILE_NAME)), None)
 
 
 def _folders(cwd: Path) -> tuple[Path, ...]:
