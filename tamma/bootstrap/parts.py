@@ -23,12 +23,13 @@ from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses
 from tamma.bootstrap.database import state_folder
 from tamma.config import policies as mapped
 from tamma.config.loader import Loaded
-from tamma.config.schema import AgentKind, AgentSettings, ForgeKind, SandboxKind
+from tamma.config.schema import AgentKind, AgentSettings, ForgeKind, LogFormat, SandboxKind
 from tamma.core.errors import ConfigError
 from tamma.core.ids import IssueRef, worker_id
 from tamma.core.redact import Redactor
 from tamma.engine.failpoints import FAIL_POINTS
 from tamma.engine.plan import Identity, Policies, RepositoryPlan
+from tamma.logs import set_up
 from tamma.ports.agent import Agent
 from tamma.ports.forge import Forge
 from tamma.ports.sandbox import Sandbox
@@ -57,6 +58,17 @@ def identity() -> Identity:
 def redactor(loaded: Loaded) -> Redactor:
     """Knows every secret of this process's environment and configuration."""
     return Redactor(loaded.secrets())
+
+
+def logging(loaded: Loaded) -> None:
+    """Log lines of this process, on stderr, as [log] says."""
+    settings = loaded.config.log
+    set_up(
+        level=settings.level.value,
+        as_json=settings.format is LogFormat.JSON,
+        redactor=redactor(loaded),
+        no_color=bool(loaded.environ.get("NO_COLOR")),
+    )
 
 
 def fail_points(loaded: Loaded) -> FailPoints:

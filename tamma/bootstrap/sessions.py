@@ -27,6 +27,7 @@ from tamma.engine.operations import Operations
 from tamma.engine.orchestrator import Orchestrator, decide
 from tamma.engine.plan import Interruption, Policies, WorkerDeps
 from tamma.engine.worker import WorkResult, work
+from tamma.logs import LoggedStore
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
 
@@ -115,13 +116,14 @@ class WorkerSession:
 
 
 @contextmanager
-def open_worker(config: Path | None, *, by_issue: bool) -> Iterator[WorkerSession]:
+def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None = None) -> Iterator[WorkerSession]:
     """For one task. With ``by_issue`` an embedded database is made where there is none. Raises ConfigError, TransientError."""
-    loaded = load(config)
+    loaded = load(config, {"log.format": log_format})
+    parts.logging(loaded)
     forge, policies = parts.forge(loaded), parts.policies(loaded)
     url = database.ready_url(loaded, may_create=by_issue, fix="use --issue, or set DATABASE_URL")
     database.make_state_folder(loaded)
-    store = database.open_store(loaded, url, application_name="tamma work")
+    store = LoggedStore(database.open_store(loaded, url, application_name="tamma work"))
     sandbox = parts.sandbox(loaded)
     deps = WorkerDeps(
         identity=parts.identity(),
@@ -159,9 +161,10 @@ class LoopSession:
 
 
 @contextmanager
-def open_orchestrator(config: Path | None, *, workers: int | None) -> Iterator[LoopSession]:
+def open_orchestrator(config: Path | None, *, workers: int | None, log_format: str | None = None) -> Iterator[LoopSession]:
     """The loop, ready to run; an embedded database is made where there is none. Raises ConfigError, TransientError."""
-    loaded = load(config, {"limits.workers": workers})
+    loaded = load(config, {"limits.workers": workers, "log.format": log_format})
+    parts.logging(loaded)
     troubles = parts.require_work(loaded, parts.forge(loaded))
     url = database.ready_url(loaded, may_create=True)
     database.make_state_folder(loaded)

@@ -5,7 +5,6 @@ Reads the event log over a connection of its own; the loop does not know that an
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -28,6 +27,7 @@ from tamma.core.event import (
     WorkerRegistered,
     WorkerStateChanged,
 )
+from tamma.logs import warn
 from tamma.ports.store import Store
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Progress(AbstractContextManager["Progress"]):
         if self._view:
             self._console.print(f"! {line}", style="yellow", markup=False)
         else:
-            print(f"tamma: {line}", file=sys.stderr, flush=True)  # noqa: T201 — the loop's own voice
+            warn(line)
 
     def _follow(self) -> None:
         store = self._open_store()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tamma.cli.app import Globals
+from tamma.cli.work import LogJson
 from tamma.core.errors import ConfigError, ExitCode
 
 
@@ -24,6 +25,7 @@ def orchestrate(
         int | None, typer.Option("--workers", min=1, max=256, help="Local worker processes. Default: limits.workers.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Events as JSON lines; a dry run's actions as one JSON document.")] = False,
+    log_json: LogJson = False,
 ) -> None:
     """Select issues, queue tasks, dispatch workers, repair what broke; everything is kept in Postgres.
 
@@ -34,17 +36,19 @@ def orchestrate(
         raise ConfigError("--once and --until-idle exclude each other", fix="choose one")
     if dry_run:
         raise typer.Exit(_dry_run(ctx.obj, workers=workers, as_json=json))
-    raise typer.Exit(int(_run(ctx.obj, once=once, until_idle=until_idle, workers=workers, as_json=json)))
+    raise typer.Exit(int(_run(ctx.obj, once=once, until_idle=until_idle, workers=workers, as_json=json, log_format="json" if log_json else None)))
 
 
-def _run(globals_: Globals, *, once: bool, until_idle: bool, workers: int | None, as_json: bool) -> ExitCode:
+def _run(
+    globals_: Globals, *, once: bool, until_idle: bool, workers: int | None, as_json: bool, log_format: str | None
+) -> ExitCode:
     from tamma import bootstrap
     from tamma.cli.live import Progress
     from tamma.cli.signals import on_signals
     from tamma.engine.orchestrator import Mode
 
     mode = Mode.ONCE if once else Mode.UNTIL_IDLE if until_idle else Mode.FOREVER
-    with bootstrap.open_orchestrator(globals_.config, workers=workers) as session:
+    with bootstrap.open_orchestrator(globals_.config, workers=workers, log_format=log_format) as session:
         loop = session.orchestrator
         on_signals(loop.signal)
         with Progress(session.open_store, as_json=as_json) as progress:

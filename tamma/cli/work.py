@@ -9,6 +9,8 @@ import typer
 from tamma.cli.app import Globals, report_bug, say, tell
 from tamma.core.errors import ConfigError, ExitCode
 
+LogJson = Annotated[bool, typer.Option("--log-json", help="Log lines on stderr as JSON, whatever log.format says.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -29,12 +31,13 @@ def work(
     ok_codes: Annotated[
         str, typer.Option("--ok-codes", help="Exit codes to turn into 0, for CI systems that know no neutral result.", metavar="4,13,20")
     ] = "",
+    log_json: LogJson = False,
 ) -> None:
     """Claim, run the pipeline, settle, report."""
     accepted = parse_codes(ok_codes)
     if (task_id is None) == (issue is None):
         raise ConfigError("tell exactly one of --task-id and --issue", fix="for example: tamma work --issue demo#12")
-    code = _work(ctx.obj, task_id=task_id, issue=issue)
+    code = _work(ctx.obj, task_id=task_id, issue=issue, log_format="json" if log_json else None)
     raise typer.Exit(0 if int(code) in accepted else int(code))
 
 
@@ -48,13 +51,13 @@ def parse_codes(text: str) -> frozenset[int]:
     return frozenset(map(int, found))
 
 
-def _work(globals_: Globals, *, task_id: str | None, issue: str | None) -> ExitCode:
+def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_format: str | None) -> ExitCode:
     from tamma import bootstrap
     from tamma.cli.signals import on_signals
     from tamma.core.ids import parse_task_id
 
     parsed = parse_task_id(task_id) if task_id is not None else None
-    with bootstrap.open_worker(globals_.config, by_issue=parsed is None) as session:
+    with bootstrap.open_worker(globals_.config, by_issue=parsed is None, log_format=log_format) as session:
         on_signals(session.deps.interruption.set)
         result = session.work(parsed) if parsed is not None else session.work_on_issue(issue or "")
     if result.bug:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tamma.logs.setup import level_of, log_event, set_up
+from tamma.logs.setup import level_of, log_event, log_fact, set_up, warn
+from tamma.logs.store import LoggedStore
 
-__all__ = ["level_of", "log_event", "set_up"]
+__all__ = ["LoggedStore", "level_of", "log_event", "log_fact", "set_up", "warn"]

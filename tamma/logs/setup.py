@@ -33,6 +33,7 @@ from tamma.core.event import (
     WorkerStateChanged,
     WorkSalvaged,
 )
+from tamma.core.ids import CorrelationId, WorkerId
 from tamma.core.redact import Redactor, clean
 from tamma.core.tell import describe_fact
 
@@ -72,17 +73,28 @@ def set_up(
     logger.add(write, level=level.upper(), format="{message}", backtrace=False, diagnose=False, colorize=False, catch=True)
 
 
-def log_event(event: Event) -> None:
-    """One fact as one line, under its stable action name (the event's type)."""
+def warn(message: str) -> None:
+    """What is no event, but somebody should know."""
     from loguru import logger
 
-    fact = event.fact
-    kind, _, name = event.stream.partition(":")
+    logger.warning("{}", message)
+
+
+def log_event(event: Event) -> None:
+    """One event as one line."""
+    log_fact(event.fact, stream=event.stream, correlation=event.correlation)
+
+
+def log_fact(fact: Fact, *, stream: str, correlation: CorrelationId | None, worker: WorkerId | None = None) -> None:
+    """One fact as one line, under its stable action name (the event's type). ``worker`` is whose fact it is, where known."""
+    from loguru import logger
+
+    kind, _, name = stream.partition(":")
     logger.bind(
         event=fact.TYPE,
-        correlation=event.correlation,
+        correlation=correlation,
         task=name if kind == "task" else None,
-        worker=getattr(fact, "worker", name if kind == "worker" else None),
+        worker=getattr(fact, "worker", name if kind == "worker" else worker),
         epoch=getattr(fact, "epoch", None),
     ).log(level_of(fact), "{}", describe_fact(fact))
 
