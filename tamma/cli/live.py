@@ -17,6 +17,7 @@ from tamma.cli.render import event_json, event_line
 from tamma.core.errors import TransientError
 from tamma.core.event import (
     AgentSpoke,
+    EffectIntended,
     Event,
     PhaseEntered,
     TaskCancelled,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 LAG: Final = timedelta(milliseconds=250)
 # Not worth a line of their own in a log that a person reads.
-_QUIET: Final = (AgentSpoke, WorkerRegistered, WorkerStateChanged)
+_QUIET: Final = (AgentSpoke, EffectIntended, WorkerRegistered, WorkerStateChanged)
 
 
 class Progress(AbstractContextManager["Progress"]):

@@ -49,11 +49,10 @@ def _sentence(fact: Fact) -> str:
             return _of_task(fact)
         case TaskCancelled() | TaskUnblocked() | NoticeSent():
             return _of_people(fact)
-        case EffectIntended(kind=kind, key=key):
-            return f"about to do outside: {kind} ({_short(key)})"
-        case EffectRecorded(key=key, state=state, result=result):
-            shown = ", ".join(f"{name}={value}" for name, value in sorted(result.items()))
-            return f"outside: {_short(key)} is {state}" + (f" ({_short(shown)})" if shown else "")
+        case EffectIntended(kind=kind, intent=intent):
+            return _of_intent(kind, intent)
+        case EffectRecorded():
+            return _of_record(fact)
         case WorkerRegistered(worker=worker, role=role, host=host, pid=pid, release=release):
             return f"{role} {worker} registered: process {pid} on {_short(host)}, release {release}"
         case WorkerStateChanged(worker=worker, state=state, reason=reason):
@@ -88,6 +87,44 @@ def _of_people(fact: TaskCancelled | TaskUnblocked | NoticeSent) -> str:
             return f"let go on by {_short(by)}" + (f", who approved commit {approved[:12]}" if approved else "")
         case NoticeSent(notice=notice):
             return f"the issue was told that its task is {notice}"
+
+
+def _of_intent(kind: str, intent: Mapping[str, str]) -> str:
+    branch = _short(intent.get("branch", ""))
+    match kind:
+        case "push":
+            return f"pushing {branch} at {intent.get('commit', '')[:12]}"
+        case "change":
+            return f"opening the change for {branch}"
+        case "comment":
+            return "telling the issue"
+        case "labels":
+            return f"changing the issue's labels: {_labels(intent.get('add', ''), intent.get('remove', ''))}"
+        case _:
+            return f"about to do outside: {_short(kind)}"
+
+
+def _of_record(fact: EffectRecorded) -> str:
+    result, kind = fact.result, fact.key.split(":")[1] if ":" in fact.key else ""
+    if fact.state != "done":
+        return f"given up: {_short(kind or fact.key)}"
+    found = ", found as an earlier attempt left it" if "found" in result else ""
+    match kind:
+        case "push":
+            return f"pushed commit {result.get('commit', '')[:12]}{found}"
+        case "change":
+            return f"opened change {_short(result.get('change', ''))}{found}"
+        case "comment":
+            return "told the issue, by a comment"
+        case "labels":
+            return f"changed the issue's labels: {_labels(result.get('added', ''), result.get('removed', ''))}"
+        case _:
+            return f"done outside: {_short(fact.key)}"
+
+
+def _labels(added: str, removed: str) -> str:
+    signed = [f"+{name}" for name in added.split(",") if name] + [f"-{name}" for name in removed.split(",") if name]
+    return _short(" ".join(signed)) or "none"
 
 
 def _of_attempt(fact: AttemptFact) -> str:
