@@ -82,7 +82,7 @@ def _explanation(session: Session, what: str) -> Explanation:
 
 def _explained(found: Explanation) -> list[str]:
     lines = [f"{found.issue}  {found.title}", f"  status: {found.status}"]
-    lines += [f"  because: {reason['text']}" for reason in found.reasons]
+    lines += [f"  {'not taken again' if found.task else 'because'}: {reason['text']}" for reason in found.reasons]
     if found.trouble:
         lines.append(f"  the forge says: {found.trouble}")
     for story in found.attempts:

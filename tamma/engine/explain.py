@@ -80,7 +80,7 @@ class Explainer:
         issue, trouble = self._read(ref)
         if issue is None and task is None:
             raise NoSuchTask(f"no issue {ref}", why=trouble, fix="look at the number and the repository's name")
-        reasons = self._reasons(issue, task) if issue else ()
+        reasons = self._reasons(issue, task) if issue else None
         found = self._told(ref, issue.title if issue else task.title if task else "", task, reasons)
         found.trouble = trouble
         return found
@@ -88,7 +88,7 @@ class Explainer:
     def task(self, task_id: TaskId) -> Explanation:
         """Raises NoSuchTask."""
         task = self.store.tasks.get(task_id)
-        return self._told(task.ref, task.title, task, ())
+        return self._told(task.ref, task.title, task, None)
 
     def _read(self, ref: IssueRef) -> tuple[Issue | None, str]:
         try:
@@ -96,28 +96,31 @@ class Explainer:
         except (NoSuchTask, PermanentError, TransientError) as error:
             return None, str(error)
 
-    def _reasons(self, issue: Issue, task: Task | None) -> tuple[Reason, ...]:
-        if task is not None and not task.is_terminal:
-            return ()
+    def _reasons(self, issue: Issue, task: Task | None) -> tuple[Reason, ...] | None:
+        """Why no task is made for it now; None where its task is the answer already."""
+        if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
+            return None
         open_changes = self.forge.count_open_changes(issue.ref.repository)
         return self.intake.judge(issue, newest=task, open_changes=open_changes).against
 
-    def _told(self, ref: IssueRef, title: str, task: Task | None, reasons: Sequence[Reason]) -> Explanation:
+    def _told(self, ref: IssueRef, title: str, task: Task | None, reasons: Sequence[Reason] | None) -> Explanation:
         events = self.store.events.stream(task_stream(task.id)) if task else ()
         return Explanation(
             issue=str(ref),
             title=title,
             status=self._status(task, reasons),
-            next=_next(task, reasons),
-            reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons],
+            next=_next(task, reasons or ()),
+            reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons or ()],
             task=describe_task(task) if task else None,
             attempts=attempts_of(events),
             change=_change_of(events),
         )
 
-    def _status(self, task: Task | None, reasons: Sequence[Reason]) -> str:
-        if task is None or (task.is_terminal and not reasons):
-            return f"not picked: {reasons[0].text}" if reasons else "eligible: the next tick makes a task for it"
+    def _status(self, task: Task | None, reasons: Sequence[Reason] | None) -> str:
+        if task is None and reasons:
+            return f"not picked: {reasons[0].text}"
+        if task is None or (task.is_terminal and reasons is not None and not reasons):
+            return "eligible: the next tick makes a task for it"
         match task.state:
             case TaskState.QUEUED:
                 return f"waiting: {self._why_waiting(task)}"
