@@ -11,7 +11,7 @@ from enum import StrEnum, unique
 from typing import Final
 
 from tamma.core.attempt import Outcome, judge
-from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
+from tamma.core.errors import ConfigError, ExitCode, NotClaimable, TammaError, TransientError
 from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
@@ -89,8 +89,10 @@ class Orchestrator:
             if mode is Mode.ONCE:
                 self._wait_for_own_workers()
                 return
-            if mode is Mode.UNTIL_IDLE and not busy and self._is_idle():
-                return
+            if mode is Mode.UNTIL_IDLE and not self.dispatcher.running():
+                self._give_up_if_no_worker_starts()
+                if not busy and self._is_idle():
+                    return
             self._wait()
 
     def _tick_safely(self) -> bool:
@@ -219,10 +221,21 @@ class Orchestrator:
         moving = counts[TaskState.QUEUED] + counts[TaskState.RUNNING] + counts[TaskState.RETRYABLE]
         return moving == 0 and not self.dispatcher.running()
 
+    def _give_up_if_no_worker_starts(self) -> None:
+        """Waiting until idle must end: a task whose workers all died before they took it would be started for ever."""
+        hopeless = [task_id for task_id, n in self._early_ends.items() if n > EARLY_ENDS_MAX]
+        if hopeless:
+            raise ConfigError(
+                f"{EARLY_ENDS_MAX + 1} workers for task {hopeless[0]} ended before they took it",
+                why="the last lines of its log in the state folder's logs tell",
+                fix=f"`tamma work --task-id {hopeless[0]}` shows it here; `tamma doctor` checks each part",
+            )
+
     def _wait_for_own_workers(self) -> None:
         while self.dispatcher.running() and not self._signals:
             self.dispatcher.wait(POLL)
-            self.store.workers.beat(self.identity.id)
+            with suppress(TransientError):  # the workers go on by themselves
+                self.store.workers.beat(self.identity.id)
         self._bury()
 
     def _drain(self) -> ExitCode:

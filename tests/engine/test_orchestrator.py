@@ -1,0 +1,68 @@
+"""The loop with a real store and real children, and a forge in memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tamma.adapters.dispatch.local import LocalDispatcher
+from tamma.adapters.postgres.connect import engine_for
+from tamma.adapters.postgres.store import PostgresStore
+from tamma.adapters.system import NoFailPoints, SystemChance, SystemClock
+from tamma.core.errors import ConfigError, ExitCode
+from tamma.core.ids import WorkerId
+from tamma.core.policy import LeasePolicy
+from tamma.core.task import TaskState
+from tamma.engine.intake import Intake
+from tamma.engine.notices import Herald
+from tamma.engine.observer import Observer
+from tamma.engine.orchestrator import Mode, Orchestrator
+from tamma.engine.plan import Identity, Interruption, Policies
+from tests.contracts.memory_forge import MemoryForge
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[PostgresStore]:
+    """On a database of its own."""
+    opened = PostgresStore(engine_for(database_url, application_name="test"), listen_url=database_url)
+    yield opened
+    opened.close()
+
+
+def a_loop(store: PostgresStore, forge: MemoryForge, tmp_path: Path, *, worker: str) -> Orchestrator:
+    """A loop whose workers run the Python text ``worker`` instead of Tamma."""
+    policies = Policies(leases=LeasePolicy(reservation=timedelta(milliseconds=200)))
+    intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
+    me = Identity(id=WorkerId("here:1:boot"), host="here", pid=1, release="test")
+    return Orchestrator(
+        identity=me, store=store, intake=intake, policies=policies, clock=SystemClock(), chance=SystemChance(),
+        observer=Observer(store=store, forge=forge, intake=intake, policies=policies),
+        herald=Herald(store=store, forge=forge, fail_points=NoFailPoints(), by=me.id, leases=policies.leases, trigger="tamma"),
+        dispatcher=LocalDispatcher(
+            argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=2, logs=tmp_path / "logs"
+        ),
+        interruption=Interruption(), tick_interval=timedelta(milliseconds=100), report=lambda _line: None,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+def test_workers_that_cannot_start_do_not_keep_the_loop_for_ever(store: PostgresStore, tmp_path: Path) -> None:
+    """Until idle means an end: after four early deaths on one task the operator is told, and the task is still queued."""
+    forge = MemoryForge(name="local")
+    forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, worker="raise SystemExit(3)")
+    with pytest.raises(ConfigError) as told:
+        loop.run(Mode.UNTIL_IDLE)
+    assert "before they took it" in str(told.value)
+    assert store.tasks.counts()[TaskState.QUEUED] == 1
+
+
+def test_a_loop_with_nothing_to_do_is_idle_at_once(store: PostgresStore, tmp_path: Path) -> None:
+    """And leaves no registration behind."""
+    loop = a_loop(store, MemoryForge(name="local"), tmp_path, worker="raise SystemExit(3)")
+    assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
+    assert [worker.state for worker in store.workers.list()] == ["gone"]
