@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from tests.real_cases.site import Site, make_site
 # Beside the repository, where a team may keep cases of its own.
 DEFAULT_CASES: Final = Path(__file__).resolve().parents[3] / "shared" / "cases"
 JOBS: Final = max(2, os.cpu_count() or 1)
+EXIT_TERMINATED: Final = 143
 HEAD: Final = ("case", "", "state", "exit", "attempts", "repairs", "graded", "red → green", "wanted", "seconds", "problems")
 
 
@@ -51,6 +53,8 @@ def main() -> int:
     """Parse, run, print; the exit code."""
     given = _arguments()
     say = sys.stderr.write
+    # As an exception, so that the loop is drained, its database stopped and the folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         with _folder(given.keep) as root:
             report = run(given, root)
