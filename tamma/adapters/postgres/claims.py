@@ -27,7 +27,7 @@ from tamma.adapters.postgres.sql import (
 )
 from tamma.core.attempt import Decision, Outcome, Phase
 from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable, TammaError, TaskCancelled
-from tamma.core.event import AttemptFact, ChangeDelivered, PhaseEntered, TaskReaped, TaskSettled
+from tamma.core.event import AttemptFact, ChangeDelivered, PhaseEntered, TaskReaped, TaskSettled, WorkSalvaged
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import TERMINAL, Task, TaskState, Trigger, next_state
@@ -48,10 +48,13 @@ _CLAIM_ONE: Final = change(held=f"SELECT id FROM task WHERE id = %(task_id)s AND
 
 # The moment is read once for the scan; a volatile call would be made for every row of the queue.
 _NOW: Final = "(SELECT now FROM start)"
+# Inside CASE the planner takes an even chance for it. It thinks <@ to be so rare that it would read and sort the whole
+# queue for each claim, instead of taking the first row of the index.
+_ABLE: Final = "CASE WHEN capabilities <@ %(capabilities)s::text[] THEN true ELSE false END"
 CLAIM_NEXT: Final = change(
     before="start AS MATERIALIZED (SELECT tamma_now() AS now),",
     held=f"SELECT id FROM task WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} "
-    "AND capabilities <@ %(capabilities)s::text[] ORDER BY priority DESC, created_at, id LIMIT 1 "
+    f"AND {_ABLE} ORDER BY priority DESC, created_at, id LIMIT 1 "
     "FOR NO KEY UPDATE SKIP LOCKED",
     **_CLAIM,
 )
@@ -68,6 +71,12 @@ _ENTER: Final = change(
 )
 _RECORD: Final = change(
     held=HELD, sets="phase = task.phase", event=tell(type_="%(type)s::text", tags=WORKER_TAG), returns="1"
+)
+_SALVAGE: Final = change(
+    held="SELECT id FROM task WHERE id = %(task_id)s AND epoch = %(epoch)s FOR NO KEY UPDATE",
+    sets="phase = task.phase",
+    event=tell(type_="%(type)s::text", tags=WORKER_TAG),
+    returns="1",
 )
 _CHANGE_TAG: Final = "ARRAY['change:' || forge || '/' || repository || '!' || change]"
 _RECORD_CHANGE: Final = change(
@@ -144,6 +153,11 @@ class PostgresClaims:
             self._write(lease, _RECORD_CHANGE, {**told, "change": rows.text(fact.change)})
         else:
             self._write(lease, _RECORD, told)
+
+    def salvage(self, lease: Lease, fact: WorkSalvaged) -> bool:
+        """Undelivered work is kept, even after the lease, until a later attempt begins."""
+        assert fact.epoch == lease.epoch, (fact.epoch, lease.epoch)
+        return self._pool.one(_SALVAGE, {**held(lease), "type": fact.TYPE, "data": rows.data_of(fact)}) is not None
 
     def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
         """The attempt's end."""
