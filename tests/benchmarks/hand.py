@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, Final
 
 LEASE: Final = timedelta(minutes=5)
@@ -81,14 +82,12 @@ def raw_claim_and_settle(url: str) -> None:
 
 def procrastinate_no_op(url: str) -> None:
     """A procrastinate worker with its defaults and a task that does nothing, measured by the task itself."""
-    import procrastinate
-
-    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
     ran: list[float] = []
 
-    @app.task(name="nothing")
     async def nothing() -> None:
         ran.append(time.monotonic())
+
+    app = _peer(url, nothing)
 
     async def obey() -> None:
         async with app.open_async():
@@ -118,13 +117,11 @@ def pick_up(url: str) -> None:
 
 def procrastinate_pick_up(url: str) -> None:
     """A waiting procrastinate worker with its defaults, whose task reports when it began."""
-    import procrastinate
 
-    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
-
-    @app.task(name="nothing")
     async def nothing() -> None:
         say(at=time.monotonic())
+
+    app = _peer(url, nothing)
 
     async def wait() -> None:
         async with app.open_async():
@@ -132,6 +129,13 @@ def procrastinate_pick_up(url: str) -> None:
             await app.run_worker_async()
 
     asyncio.run(wait())
+
+
+def _peer(url: str, nothing: Callable[[], Awaitable[None]]) -> Any:
+    procrastinate = import_module("procrastinate")  # by name: types are checked where the extra is not installed
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
+    app.task(name="nothing")(nothing)
+    return app
 
 
 def _store(url: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import count
 from typing import Final
 
@@ -33,8 +34,7 @@ class PeerQueue:
     """procrastinate's tables in a database of its own."""
 
     def __init__(self, url: str) -> None:
-        import procrastinate
-
+        procrastinate = import_module("procrastinate")
         self._app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=url))
         self._app.open()
         self._app.schema_manager.apply_schema()
