@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.change import Change, ChangeState
-from tamma.core.errors import LeaseLost, PermanentError, TammaError, TaskCancelled
+from tamma.core.errors import PermanentError, TammaError
 from tamma.core.event import ApprovalAsked, EnvironmentPrepared, WorkSalvaged
 from tamma.core.ids import Oid
 from tamma.core.selection import reason_to_stop
@@ -211,9 +211,6 @@ class Pipeline:
         if not candidate.patch:
             return
         patch = self.deps.store.blobs.put(candidate.patch)
-        with suppress(LeaseLost, TaskCancelled):  # the patch is kept all the same; only its event is not ours to write
-            self.attempt.record(
-                WorkSalvaged(
-                    epoch=self.attempt.lease.epoch, base=candidate.base, patch=patch, files=len(candidate.changes)
-                )
-            )
+        epoch = self.attempt.lease.epoch
+        fact = WorkSalvaged(epoch=epoch, base=candidate.base, patch=patch, files=len(candidate.changes))
+        self.deps.store.claims.salvage(self.attempt.lease, fact)

@@ -19,6 +19,7 @@ from tamma.core.event import (
     PhaseEntered,
     TaskClaimed,
     TaskSettled,
+    WorkSalvaged,
     task_stream,
 )
 from tamma.core.ids import CorrelationId, TaskId, WorkerId
@@ -131,6 +132,13 @@ class LoggedClaims:
         """Logged."""
         self._claims.record(lease, fact)
         self._speaker.say(lease.task_id, fact)
+
+    def salvage(self, lease: Lease, fact: WorkSalvaged) -> bool:
+        """Logged, if it was written."""
+        is_written = self._claims.salvage(lease, fact)
+        if is_written:
+            self._speaker.say(lease.task_id, fact)
+        return is_written
 
     def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
         """Logged."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tamma.core.attempt import Decision, Phase
 from tamma.core.effect import Effect, EffectKind
-from tamma.core.event import AttemptFact, Event
+from tamma.core.event import AttemptFact, Event, WorkSalvaged
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState
@@ -158,6 +158,11 @@ class Claims(Protocol):
 
     def record(self, lease: Lease, fact: AttemptFact) -> None:
         """A fact of this attempt; ``ChangeDelivered`` also sets the task's ``change``."""
+        ...
+
+    def salvage(self, lease: Lease, fact: WorkSalvaged) -> bool:
+        """The one fact that may outlive its lease, since it changes no state: undelivered work is kept. Written as long as no
+        later attempt has begun; False otherwise."""
         ...
 
     def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:

@@ -11,8 +11,8 @@ import pytest
 from tamma.core.attempt import Outcome, Phase, judge
 from tamma.core.effect import EffectKind
 from tamma.core.errors import LeaseLost, NotClaimable, TaskCancelled
-from tamma.core.event import AgentSpoke, ChangeDelivered, TaskReaped, TaskSettled, task_stream
-from tamma.core.ids import Oid, TaskId, WorkerId
+from tamma.core.event import AgentSpoke, ChangeDelivered, TaskReaped, TaskSettled, WorkSalvaged, task_stream
+from tamma.core.ids import BlobId, Oid, TaskId, WorkerId
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import CLAIMABLE, TERMINAL, Counters, Task, TaskState
 from tamma.ports.store import Claim, Store
@@ -169,6 +169,21 @@ def test_a_cancelled_attempt_is_told_so(world: World) -> None:
     world.store.claims.claim(older.task.id, worker=BOB, duration=HOUR)
     world.store.tasks.cancel(older.task.id, by="ann", reason="enough")
     assert_fenced(world, world.store, older, LeaseLost)
+
+
+def test_undelivered_work_is_kept_even_after_the_lease_until_a_later_attempt_begins(world: World) -> None:
+    """A cancelled attempt's patch can be found; one of an older epoch leaves no event."""
+    claim = world.claimed(1)
+    world.store.tasks.cancel(claim.task.id, by="ann", reason="enough")
+    kept = WorkSalvaged(epoch=1, base=Oid("b"), patch=BlobId("p"), files=1)
+    assert world.store.claims.salvage(claim.lease, kept)
+    assert world.store.events.stream(task_stream(claim.task.id))[-1].fact == kept
+    older = world.claimed(2)
+    world.ended(older, Outcome.INTERRUPTED)
+    world.store.claims.claim(older.task.id, worker=BOB, duration=HOUR)
+    before = world.store.events.stream(task_stream(older.task.id))
+    assert not world.store.claims.salvage(older.lease, kept)
+    assert world.store.events.stream(task_stream(older.task.id)) == before
 
 
 def test_facts_go_to_the_stream_under_the_lease(world: World) -> None:

@@ -13,9 +13,9 @@ import pytest
 from tamma.core.attempt import Outcome, Phase
 from tamma.core.effect import EffectKind, effect_key
 from tamma.core.errors import TammaError
-from tamma.core.event import AgentSpoke, ChangeDelivered
+from tamma.core.event import AgentSpoke, ChangeDelivered, WorkSalvaged
 from tamma.core.fold import Tables, fold
-from tamma.core.ids import Oid, TaskId, WorkerId
+from tamma.core.ids import BlobId, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Notice
@@ -42,7 +42,7 @@ class History:
     def step(self) -> None:
         operations: list[Callable[[], object]] = [
             self.create, self.claim, self.claim, self.claim_next, self.enter, self.record, self.settle, self.settle,
-            self.reap, self.cancel, self.unblock, self.tell, self.intend, self.intend, self.finish, self.reserve,
+            self.reap, self.salvage, self.cancel, self.unblock, self.tell, self.intend, self.intend, self.finish, self.reserve,
             self.unleased, self.worker,
         ]  # fmt: skip
         with suppress(TammaError):
@@ -93,6 +93,11 @@ class History:
         decision = decided(Outcome.CRASHED, task.counters, policy=TIGHT)
         dead = self.chance.choice((None, *WORKERS))
         self.store.claims.reap(task.id, epoch=task.epoch, decision=decision, by=WORKERS[0], reason="r", dead=dead)
+
+    def salvage(self) -> None:
+        if self.leases:
+            lease = self.lease()
+            self.store.claims.salvage(lease, WorkSalvaged(epoch=lease.epoch, base=Oid("b"), patch=BlobId("p"), files=1))
 
     def cancel(self) -> None:
         if self.chance.random() < 0.3:
