@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from tamma.core.event import Event, TaskClaimed, TaskDispatched, TaskSettled
+from tamma.core.ids import TaskId
 from tests.faults.world import (
     SHORT_LEASE,
     assert_delivered_once,
@@ -92,9 +93,9 @@ running_max = 3
 """
 
 
-def running(project: Project) -> list[str]:
+def running(project: Project) -> list[TaskId]:
     """Ids of tasks that an attempt holds."""
-    return [row[0] for row in project.rows("SELECT id FROM task WHERE state = 'running' AND phase = 'implement' ORDER BY id")]
+    return [TaskId(row[0]) for row in project.rows("SELECT id FROM task WHERE state = 'running' AND phase = 'implement' ORDER BY id")]
 
 
 def is_online_loop(project: Project, pid: int) -> bool:

@@ -33,6 +33,10 @@ PROUD_GATE = """
 name = "proud"
 argv = ["sh", "-c", "! grep 'not yet' calc.py"]
 """
+NEEDS_REPAIR = {
+    "turn0": '{ append = "calc.py", text = "# not yet" }',
+    "turn1": f'{EDIT}, {{ replace = "calc.py", old = "# not yet", new = "" }}',
+}
 FIRST_HANGS = f'[[play]]\nissue = "*"\nattempt = 1\nsteps = [{EDIT_AND_HANG}]\n[[play]]\nissue = "*"\nsteps = [{EDIT}]\n'
 THEMES = (
     ("claim", "prepare"), ("baseline", "audit"), ("implement", "agent"), ("gates", "publish"), ("repair", "settle"), ("push",),
@@ -53,7 +57,7 @@ def test_killed_at_a_boundary(project: Project, themes: tuple[str, ...]) -> None
         project.issue(str(number))
     if "repair" in themes:
         project.configure(PROUD_GATE, steps=None)
-        project.script(turn0='{ append = "calc.py", text = "# not yet" }', turn1=f'{EDIT}, {{ replace = "calc.py", old = "# not yet", new = "" }}')
+        project.script(**NEEDS_REPAIR)
     tasks = queue(project, [str(number) for number in names])
     victims = [start_work(project, task, f"{name}=kill") for task, name in zip(tasks, names.values(), strict=True)]
     for name, victim in zip(names.values(), victims, strict=True):

@@ -1,0 +1,74 @@
+"""The database drops every connection of a worker, again and again: it goes on, or ends with 75 and is finished later."""
+
+from __future__ import annotations
+
+import psycopg
+
+from tests.faults.world import (
+    assert_delivered_once,
+    ended,
+    finish,
+    hold_agents,
+    queue,
+    start_work,
+    wait_for_event,
+    wait_until_stopped,
+    wake,
+)
+from tests.support.project import Project, wait_until
+
+OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+PLACES = ("prepare.after_enter", "agent.before_run", "push.after_intent", "push.after_effect", "change.after_effect", "settle.before_effect", "comment.after_effect")
+
+
+def drop_connections(project: Project) -> int:
+    """How many there were."""
+    with psycopg.connect(project.database_url, autocommit=True) as connection:
+        return len(connection.execute(OTHERS).fetchall())
+
+
+def test_connections_lost_while_the_agent_works_cost_nothing(project: Project) -> None:
+    """Heartbeat and pipeline connect anew, and the attempt delivers."""
+    go = hold_agents(project)
+    [task] = queue(project)
+    worker = start_work(project, task, TAMMA_LEASE__DURATION_SECONDS="10")
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    for _ in range(3):
+        wait_until(lambda: drop_connections(project) > 0, what="a connection")
+    go.touch()
+    done = ended(worker)
+    assert done.code in {0, 75}, (done.err, done.out)
+    finish(project)
+    assert_delivered_once(project, "1")
+
+
+def test_connections_lost_at_a_boundary(project: Project) -> None:
+    """Whatever was under way is asked again: one branch, one change, no comment twice."""
+    numbers = [str(n) for n, _ in enumerate(PLACES, 1)]
+    for number in numbers:
+        project.issue(number)
+    tasks = queue(project, numbers)
+    env = {"TAMMA_LEASE__DURATION_SECONDS": "20"}
+    workers = [start_work(project, task, f"{place}=stop", **env) for task, place in zip(tasks, PLACES, strict=True)]
+    for worker in workers:
+        wait_until_stopped(worker)
+    assert drop_connections(project) >= len(workers)
+    for worker, place in zip(workers, PLACES, strict=True):
+        done = wake(worker)
+        assert done.code in {0, 75}, (place, done.err, done.out)
+        assert "Traceback" not in done.err, place
+    finish(project)
+    assert_delivered_once(project, *numbers)
+
+
+def test_the_loop_outlives_its_connections(project: Project) -> None:
+    """One tick is given up, and the next finds the database again."""
+    go = hold_agents(project)
+    loop = project.start("orchestrate", "--until-idle")
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    for _ in range(3):
+        wait_until(lambda: drop_connections(project) > 0, what="a connection")
+    go.touch()
+    done = ended(loop)
+    assert done.code == 0, (done.err, done.out)
+    assert_delivered_once(project, "1")
