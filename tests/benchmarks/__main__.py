@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from typing import Final
 
@@ -31,6 +32,7 @@ def main() -> int:
         known = ", ".join(b.name for b in BENCHMARKS)
         print(f"nothing to run; benchmarks are: {known}; rounds: at least 1", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `timeout` leaves no server behind
     for benchmark in chosen:
         with a_place() as place:
             for figure in benchmark.run(place, asked.rounds):
