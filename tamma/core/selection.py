@@ -54,10 +54,12 @@ def reasons_against(
     ``task`` is the newest for the issue, ``changes`` are those from its branch, ``open_changes`` counts ours in the
     repository, ``user`` is our own name on the forge.
     """
+    about_task = _about_task(issue, task, policy)
+    is_told = {reason.why for reason in about_task} >= {Why.NOT_ASKED_AGAIN}  # the missing label says the same in other words
     return (
-        *_about_issue(issue, policy, limits),
-        *_about_task(issue, task, policy),
-        *_about_changes(changes, open_changes, limits, user),
+        *(r for r in _about_issue(issue, policy, limits) if not (is_told and r.why is Why.NOT_LABELLED)),
+        *about_task,
+        *_about_changes(changes, task, open_changes, limits, user),
     )
 
 
@@ -101,20 +103,24 @@ def _about_task(issue: Issue, task: Task | None, policy: SelectionPolicy) -> tup
         return (Reason(why=Why.NOT_ASKED_AGAIN, text=f"task {task.id} has {task.state} and the issue is yet to be told", fix="wait for the next tick"),)
     if policy.trigger not in issue.labels:
         text = f"task {task.id} has {task.state}, and nobody asked again"
-        return (Reason(why=Why.NOT_ASKED_AGAIN, text=text, fix=f"put {policy.trigger!r} on again, or `tamma task retry`"),)
+        return (Reason(why=Why.NOT_ASKED_AGAIN, text=text, fix=f"put {policy.trigger!r} on again, or `tamma task retry {task.id}`"),)
     return ()
 
 
-def _about_changes(changes: Sequence[Change], open_changes: int, limits: Limits, user: str) -> tuple[Reason, ...]:
+def _retry(task: Task | None) -> str:
+    return f"`tamma task retry {task.id}`" if task else "`tamma task retry`"
+
+
+def _about_changes(changes: Sequence[Change], task: Task | None, open_changes: int, limits: Limits, user: str) -> tuple[Reason, ...]:
     ours = [change for change in changes if change.author == user]
     for change in ours:
         match change.state:
             case ChangeState.OPEN | ChangeState.DRAFT:
                 return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it is open", fix="review the change"),)
             case ChangeState.MERGED:
-                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it was merged", fix="close the issue; `tamma task retry` asks for another change"),)
+                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it was merged", fix=f"close the issue; {_retry(task)} asks for another change"),)
             case ChangeState.CLOSED:
-                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it was closed unmerged: do not redo", fix="`tamma task retry` asks for another change"),)
+                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it was closed unmerged: do not redo", fix=f"{_retry(task)} asks for another change"),)
     if open_changes >= limits.open_changes_per_repository:
         text = f"{open_changes} changes are open in the repository, the limit is {limits.open_changes_per_repository}"
         return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some"),)
