@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 
 from tamma.core.event import TaskSettled
@@ -47,3 +48,9 @@ def added(project: Project, number: str = "1") -> TaskId:
     done = assert_ok(project.run("task", "add", f"demo#{number}"))
     assert done.out.strip() == project.task_id(number)
     return project.task_id(number)
+
+
+def ended(child: subprocess.Popen[str]) -> Done:
+    """A started process, at its end."""
+    out, err = child.communicate(timeout=60)
+    return Done(code=child.returncode, out=out, err=err)

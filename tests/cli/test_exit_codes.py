@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tamma.core.errors import ExitCode
-from tests.cli.ends import added, assert_ok, assert_plain, assert_told, last_settled
-from tests.support.project import FIX, GATE, Done, Project, wait_until
+from tests.cli.ends import added, assert_ok, assert_plain, assert_told, ended, last_settled
+from tests.support.project import FIX, GATE, Project, wait_until
 
 # Passes on the base, so that breaking it is the change's own doing.
 GOOD_GATE = f'''
@@ -251,15 +251,6 @@ def test_every_code_is_told_by_help(project: Project) -> None:
     """`tamma work --help` lists the codes, so that CI authors need no other page."""
     told = assert_ok(project.run("work", "--help")).out
     assert all(f"{int(code)}  " in told for code in ExitCode), told
-
-
-def ended(child: object) -> Done:
-    """A started process, at its end."""
-    import subprocess
-
-    assert isinstance(child, subprocess.Popen)
-    out, err = child.communicate(timeout=60)
-    return Done(code=child.returncode, out=out, err=err)
 
 
 def is_stopped(pid: int) -> bool:

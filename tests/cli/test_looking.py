@@ -1,0 +1,178 @@
+"""Claims about status, explain and events: what they answer, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.cli.ends import added, assert_ok, assert_plain, assert_told, ended
+from tests.support.project import FIX, GATE, Project, wait_until
+
+BROKEN = '{ append = "calc.py", text = "broken(" }'
+
+
+def explained(project: Project, what: str = "demo#1", **env: str) -> tuple[str, dict[str, Any]]:
+    """The answer for people, and the one for scripts."""
+    told = assert_ok(project.run("explain", what, env=env))
+    return told.out, assert_ok(project.run("explain", what, "--json", env=env)).json
+
+
+NOT_PICKED: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "not-labelled": ({"labels": []}, {}),
+    "label-forbids": ({"labels": ["tamma", "wontfix"]}, {}),
+    "label-missing": ({}, {"TAMMA_SELECT__LABELS_ALL": '["ready"]'}),
+    "other-assignee": ({}, {"TAMMA_SELECT__ASSIGNEE": "bob"}),
+    "author-not-allowed": ({}, {"TAMMA_SELECT__AUTHORS": '["bob"]'}),
+    "blocked-by": ({"blocked_by": ["2"]}, {}),
+    "closed": ({"state": "closed"}, {}),
+    "too-large": ({"body": "x" * 1000}, {"TAMMA_LIMITS__ISSUE_BYTES_MAX": "256"}),
+}
+
+
+@pytest.mark.parametrize(("why", "matter", "env"), [(why, *case) for why, case in NOT_PICKED.items()], ids=NOT_PICKED)
+def test_explain_tells_why_an_issue_is_not_picked(project: Project, why: str, matter: dict[str, Any], env: dict[str, str]) -> None:
+    """The reason, as a code for scripts and a sentence for people, and what would change it; the loop agrees."""
+    project.issue("2", labels=[])
+    project.issue(**matter)
+    text, values = explained(project, **env)
+    assert [reason["why"] for reason in values["reasons"]] == [why]
+    assert "not picked: " in text
+    assert values["next"]
+    assert_ok(project.run("orchestrate", "--once", env=env))
+    assert not project.rows("SELECT 1 FROM task")
+
+
+def test_explain_tells_that_too_many_changes_are_open(project: Project) -> None:
+    """A limit of the repository, told with its number."""
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    project.issue("2")
+    _, values = explained(project, "demo#2", TAMMA_LIMITS__OPEN_CHANGES_PER_REPOSITORY_MAX="1")
+    assert [reason["why"] for reason in values["reasons"]] == ["too-many-changes"]
+
+
+def test_explain_follows_an_issue_to_its_end(project: Project) -> None:
+    """Eligible, waiting for a slot, running, waiting for another try, done: each with what comes next."""
+    text, values = explained(project)
+    assert str(values["status"]).startswith("eligible"), text
+    assert values["next"] == "run `tamma orchestrate`"
+    task = added(project)
+    text, values = explained(project)
+    assert str(values["status"]).startswith("waiting"), text
+    assert task in str(values["next"])
+    project.configure(steps='{ say = "at it" }, { hang = "quiet" }')
+    child = project.start("work", "--task-id", task)
+    wait_until(lambda: "AGENT.RUN.STARTED" in project.types())
+    text, values = explained(project)
+    assert "running: attempt 1, phase implement" in text
+    child.send_signal(signal.SIGTERM)
+    ended(child)
+    project.configure(steps='{ fail = "not today" }')
+    assert project.run("work", "--task-id", task).code == 11
+    text, values = explained(project)
+    assert "tried again after" in text
+    assert "not today" in text
+    project.configure(steps=FIX)
+    assert_ok(project.run("work", "--task-id", task))
+    text, values = explained(project)
+    assert "done: change" in text
+    assert "tamma/1" in text
+    assert "not taken again" not in text
+    assert (values["reasons"], values["next"]) == ([], "review the change")
+    outcomes = [story["outcome"] for story in values["attempts"]]
+    assert outcomes == ["interrupted", "agent failed", "delivered"]
+
+
+def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
+    """Attempt, size of the difference, gates, the patch that is left, and what a human can do; by issue and by id."""
+    project.configure('[[gates]]\nname = "compiles"\nargv = ["python3", "-c", "import calc"]\n[change]\nrepairs_max = 1\n', steps=BROKEN)
+    assert project.run("work", "--issue", "demo#1").code == 10
+    text, values = explained(project)
+    by_id, _ = explained(project, project.task_id())
+    for told in (text, by_id):
+        assert "stopped (gates failed)" in told, told
+        assert "gate compiles: fail" in told
+        assert "repairs 1" in told
+        assert f"tamma task retry {project.task_id()}" in told
+    (story,) = values["attempts"]
+    assert (story["exit_code"], story["diff"]["files"], bool(story["patch"])) == (10, 1, True)
+
+
+def test_explain_tells_what_a_blocked_task_asks(project: Project) -> None:
+    """The question, and the command that answers it."""
+    project.configure(steps='{ block = "Which parser?" }')
+    assert project.run("work", "--issue", "demo#1").code == 13
+    text, _ = explained(project)
+    assert "waits for a human" in text
+    assert "Which parser?" in text
+    assert f"tamma task approve {project.task_id()}" in text
+
+
+def test_explain_of_nothing_is_3(project: Project) -> None:
+    """Neither an issue nor a task of that name."""
+    assert_told(project.run("explain", "demo#99"), 3, "demo#99", "next:")
+    assert_told(project.run("explain", project.task_id("99")), 3, "next:")
+    assert_told(project.run("explain", "nowhere#1"), 2, "nowhere", "next:")
+
+
+def test_status_shows_every_state(project: Project) -> None:
+    """Counts, each task with where it stands, the living workers; the same as JSON."""
+    assert "no tasks yet" in assert_ok(project.run("status")).out
+    project.issue("2", title="Another\ttab \x1b[1mbold")
+    task = added(project)
+    assert_ok(project.run("task", "add", "demo#2"))
+    assert_ok(project.run("work", "--task-id", task))
+    done = assert_ok(project.run("status"))
+    assert "1 queued, 1 succeeded" in done.out
+    assert "demo#1\tsucceeded\t" in done.out
+    values = assert_ok(project.run("status", "--json")).json
+    assert values["counts"]["succeeded"] == 1
+    assert {t["issue"]: t["state"] for t in values["tasks"]} == {"1": "succeeded", "2": "queued"}
+    assert len(assert_ok(project.run("status", "--limit", "1", "--json")).json["tasks"]) == 1
+
+
+def test_events_by_tag_and_issue(project: Project) -> None:
+    """Each line of JSON is one event; an issue, a tag and a limit narrow them; none is doubled or out of order."""
+    project.issue("2")
+    for number in "12":
+        added(project, number)
+    assert_ok(project.run("work", "--task-id", project.task_id()))
+    every = [json.loads(line) for line in assert_ok(project.run("events", "--json", "--limit", "1000")).out.splitlines()]
+    assert [e["position"] for e in every] == sorted({e["position"] for e in every})
+    one = [json.loads(line) for line in assert_ok(project.run("events", "--json", "--issue", "demo#1")).out.splitlines()]
+    assert [e["type"] for e in one] == project.types()
+    tagged = assert_ok(project.run("events", "--json", "--tag", f"task:{project.task_id('2')}")).out.splitlines()
+    assert [json.loads(line)["type"] for line in tagged] == ["TASK.CREATE.SUCCEEDED"]
+    assert len(assert_ok(project.run("events", "--limit", "3")).out.splitlines()) == 3
+    words = assert_ok(project.run("events", "--issue", "demo#1")).out
+    assert "pushed commit" in words
+    assert "delivered as change" in words
+    assert_told(project.run("events", "--issue", "nowhere#1"), 2, "next:")
+
+
+def test_events_follow_until_interrupted(project: Project) -> None:
+    """What comes is shown as it comes, each once; SIGINT ends it with 130 and no traceback."""
+    task = added(project)
+    child = project.start("events", "--follow", "--json")
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline())["type"] == "TASK.CREATE.SUCCEEDED"
+    assert_ok(project.run("task", "cancel", task))
+    assert json.loads(child.stdout.readline())["type"] == "TASK.CANCEL.SUCCEEDED"
+    child.send_signal(signal.SIGINT)
+    done = ended(child)
+    assert done.code == 130
+    assert_plain(done)
+
+
+def test_json_is_json_and_nothing_else(project: Project) -> None:
+    """Every command that offers --json prints a document that parses, without a word on stderr."""
+    project.configure(GATE + "[log]\nlevel = 'debug'\n")
+    added(project)
+    for command in (("status",), ("explain", "demo#1"), ("doctor",), ("orchestrate", "--dry-run")):
+        done = assert_ok(project.run(*command, "--json"))
+        assert done.json is not None
+        assert done.err == ""
+    lines = assert_ok(project.run("orchestrate", "--until-idle", "--json")).out.splitlines()
+    assert all(json.loads(line)["type"] for line in lines)

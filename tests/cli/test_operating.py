@@ -1,0 +1,181 @@
+"""Claims about init, doctor, task and db: what a person does around the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tamma.config.loader import load
+from tamma.core.event import ApprovalAsked
+from tests.cli.ends import added, assert_ok, assert_plain, assert_told
+from tests.support.project import FIX, GATE, Project, a_project
+
+# init
+
+REPOSITORIES = {
+    "python": ({"pyproject.toml": '[project]\nname = "x"\nversion = "1"\n[tool.pytest.ini_options]\n', "tests/test_x.py": ""}, "pytest"),
+    "node": ({"package.json": '{"name": "x", "scripts": {"test": "node --test"}}', "package-lock.json": "{}"}, "node --test"),
+    "makefile": ({"Makefile": "test:\n\ttrue\n"}, "make"),
+    "nothing": ({"notes.txt": "x"}, ""),
+}
+
+
+@pytest.mark.parametrize(("files", "program"), REPOSITORIES.values(), ids=REPOSITORIES)
+def test_init_proposes_gates_that_load(tmp_path: Path, files: dict[str, str], program: str) -> None:
+    """The file says what it is, loads as it stands, and its gates are those of the repository's kind."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with a_project(tmp_path, "") as project:
+        done = assert_ok(project.run("init"))
+        assert "next: " in done.out
+        loaded = load(tmp_path / "tamma.toml", environ={})
+        programs = " ".join(" ".join(gate.argv) for gate in loaded.config.gates)
+        assert program in programs, programs
+        assert bool(loaded.config.gates) == bool(program)
+        assert (tmp_path / "tamma.toml").read_text().startswith("#")
+        assert_told(project.run("init"), 2, "exists already", "--force")
+        assert_ok(project.run("init", "--force"))
+
+
+def test_init_where_nothing_can_be_written_is_2(tmp_path: Path) -> None:
+    """A folder that is not there, and one that is a file."""
+    (tmp_path / "file").write_text("x")
+    with a_project(tmp_path, "") as project:
+        assert_told(project.run("init", "nowhere"), 2, "nowhere", "next:")
+        assert project.run("init", "file").code == 2
+
+
+# doctor
+
+
+def test_doctor_tries_each_part(project: Project) -> None:
+    """What is well, what is risky, every setting with where it came from; 0 while nothing is broken."""
+    done = assert_ok(project.run("doctor", env={"TAMMA_LIMITS__RUNNING_MAX": "3"}))
+    for part in ("configuration", "state folder", "database", "forge", "repository demo", "agent of demo", "gates of demo", "environment of demo"):
+        assert f"ok     {part}" in done.out, done.out
+    assert "warn   sandbox: unsandboxed" in done.out
+    assert "limits.running_max\t3\tTAMMA_LIMITS__RUNNING_MAX" in done.out
+    assert not project.rows("SELECT 1 FROM task")
+
+
+def test_doctor_says_which_part_is_broken(project: Project) -> None:
+    """2, and the others are tried all the same; secrets are masked in both forms of the output."""
+    url = "postgresql://tamma:pass-word@127.0.0.1:1/tamma"
+    for options in ((), ("--json",)):
+        done = project.run("doctor", *options, env={"DATABASE_URL": url})
+        assert done.code == 2
+        assert_plain(done)
+        assert "pass-word" not in done.out + done.err
+    checks = {check["part"]: check for check in done.json["checks"]}
+    assert checks["database"]["state"] == "broken"
+    assert checks["database"]["fix"]
+    assert checks["repository demo"]["state"] == "ok"
+    assert any(setting["key"] == "database.url" and "127.0.0.1" in setting["value"] for setting in done.json["settings"])
+
+
+def test_doctor_without_a_repository_says_where_to_put_one(tmp_path: Path) -> None:
+    """The first run in an empty folder; the loop says the same, and makes nothing."""
+    with a_project(tmp_path, "") as project:
+        found = project.run("doctor")
+        assert found.code == 2
+        assert "repo.git" in found.out
+        assert_told(project.run("orchestrate", "--until-idle"), 2, "there is no repository", "repo.git")
+        assert not (tmp_path / ".tamma" / "postgres").exists()
+
+
+# task
+
+
+def test_task_add_is_idempotent_and_ignores_the_label(project: Project) -> None:
+    """A person who names an issue has asked for it; asking twice makes one task."""
+    project.issue("2", labels=[])
+    first, second = (assert_ok(project.run("task", "add", "demo#2")).out for _ in range(2))
+    assert first == second
+    assert project.rows("SELECT count(*) FROM task") == [(1,)]
+    assert_told(project.run("task", "add", "demo#99"), 3, "demo#99", "next:")
+    project.issue("3", state="closed")
+    assert_told(project.run("task", "add", "demo#3"), 4, "closed", "next:")
+
+
+def test_task_cancel_ends_a_task_once(project: Project) -> None:
+    """With its reason in the log and on the issue."""
+    task = added(project)
+    assert assert_ok(project.run("task", "cancel", task, "--reason", "no longer wanted")).out == "cancelled\n"
+    assert_told(project.run("task", "cancel", task), 4, "already cancelled", "next:")
+    assert_ok(project.run("orchestrate", "--until-idle"))
+    assert "no longer wanted" in project.issue_text()
+    assert not project.branches()
+
+
+def test_task_retry_makes_the_next_generation(project: Project) -> None:
+    """With the issue's text of that day; only from the newest, and not while it runs."""
+    project.configure(steps='{ exhaust = "enough" }')
+    assert project.run("work", "--issue", "demo#1").code == 12
+    first = project.task_id()
+    project.configure(steps=FIX)
+    second = assert_ok(project.run("task", "retry", first)).out.strip()
+    assert second == project.task_id(generation=2)
+    assert_told(project.run("task", "retry", first), 4, second, "next:")
+    assert_ok(project.run("work", "--task-id", second))
+    assert project.rows("SELECT generation, state FROM task ORDER BY 1") == [(1, "failed"), (2, "succeeded")]
+
+
+def test_task_approve_publishes_that_very_commit(project: Project) -> None:
+    """A change that waits for approval is kept; approving delivers the commit that was judged, without another agent run."""
+    project.configure(GATE + "[change]\napprove_before_publish = true\n")
+    assert_told(project.run("work", "--issue", "demo#1"), 13, "waits for approval", "tamma task approve")
+    assert not project.branches()
+    task = project.task_id()
+    assert "a + b" in assert_ok(project.run("task", "patch", task)).out
+    (commit,) = (e.fact.commit for e in project.events() if isinstance(e.fact, ApprovalAsked))
+    assert commit in assert_ok(project.run("task", "approve", task)).out
+    assert_told(project.run("task", "approve", task), 4, "waits for nobody")
+    assert_ok(project.run("orchestrate", "--until-idle"))
+    assert project.branches() == {"tamma/1": commit}
+    assert project.types().count("AGENT.RUN.STARTED") == 1
+
+
+def test_task_commands_refuse_ids_that_are_none(project: Project) -> None:
+    """Malformed is 2, unknown is 3, for each of them."""
+    for command in ("retry", "cancel", "approve", "patch"):
+        assert_told(project.run("task", command, "seven"), 2, "seven", "next:")
+    assert_told(project.run("task", "patch", project.task_id()), 3, "next:")
+    added(project)
+    assert_told(project.run("task", "patch", project.task_id()), 3, "left no work", "next:")
+
+
+# db
+
+
+def test_db_on_a_configured_server(project: Project) -> None:
+    """Upgrading a current one changes nothing; a server that is not ours is not stopped."""
+    assert "the schema is at" in assert_ok(project.run("db", "upgrade")).out
+    assert_told(project.run("db", "stop"), 2, "not Tamma's to stop", "next:")
+    assert_told(project.run("db", "url"), 2, "a URL is configured", "next:")
+
+
+def test_db_on_the_embedded_server(bare_project: Project) -> None:
+    """No database: every command that looks says so; then it is made, addressed, stopped, and found again."""
+    project = bare_project
+    for command in (("status",), ("explain", "demo#1"), ("events",), ("task", "add", "demo#1"), ("db", "url")):
+        assert_told(project.run(*command), 2, "there is no database yet", "next:")
+    assert assert_ok(project.run("db", "stop")).out == "it was not running\n"
+    assert_ok(project.run("orchestrate", "--dry-run"))
+    assert not (project.root / ".tamma").exists()
+    assert_ok(project.run("db", "upgrade"))
+    url = assert_ok(project.run("db", "url")).out.strip()
+    assert url.startswith("postgresql://")
+    assert assert_ok(project.run("db", "stop")).out == "stopped\n"
+    assert "no tasks yet" in assert_ok(project.run("status")).out
+
+
+def test_help_of_every_command_is_plain_and_whole(project: Project) -> None:
+    """`--help` works everywhere, before any configuration is read."""
+    (project.root / "tamma.toml").write_text("not toml at all [")
+    for command in ("", "orchestrate", "work", "status", "explain", "events", "init", "doctor", "db", "db upgrade", "task", "task approve"):
+        done = assert_ok(project.run(*command.split(), "--help"))
+        assert "Usage: " in done.out
+    version = assert_ok(project.run("--version")).out
+    assert version.startswith("tamma ")

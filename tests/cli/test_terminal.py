@@ -1,0 +1,77 @@
+"""Claims about a person's terminal: live progress, colour only where it is wanted, and a table that can be read."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+from tests.cli.ends import added
+from tests.support.project import FIX, Project
+
+COLOR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|4[0-7])m")
+
+
+def in_terminal(project: Project, *args: str, **env: str) -> tuple[int, str]:
+    """The command with a terminal for its output: its code, and all that it showed."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tamma", *args], cwd=project.root, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        env=project.environ() | {"TERM": "xterm-256color", "COLUMNS": "100", **env}, start_new_session=True,
+    )  # fmt: skip
+    project.started.append(child)  # type: ignore[arg-type]  # bytes or text: it is only ended
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65_536)
+        except OSError:  # the terminal's other side is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return child.wait(timeout=60), shown.decode()
+
+
+def test_the_loop_shows_live_progress_in_a_terminal(project: Project) -> None:
+    """What runs is redrawn in place with its phase; what happened stays above it."""
+    project.configure(steps=FIX + ', { sleep = 1 }')
+    code, shown = in_terminal(project, "orchestrate", "--until-idle")
+    assert code == 0, shown
+    assert "▸" in shown
+    assert "attempt 1" in shown
+    assert "\x1b[" in shown
+    assert "delivered as change" in shown
+    assert "Traceback" not in shown
+
+
+def test_a_table_in_a_terminal_has_columns_and_no_tabs(project: Project) -> None:
+    """In a pipe it is tab-separated; here it is aligned."""
+    added(project)
+    code, shown = in_terminal(project, "status")
+    assert code == 0, shown
+    assert "\t" not in shown
+    assert "demo#1" in shown
+    assert "queued" in shown
+
+
+def test_no_color_is_honoured_in_a_terminal(project: Project) -> None:
+    """With NO_COLOR nothing is coloured, warnings included; without it they are."""
+    project.issue("2").write_text("---\ntitle: [unclosed\n---\n")
+    _, plain = in_terminal(project, "orchestrate", "--until-idle", NO_COLOR="1")
+    assert "demo#2" in plain
+    assert not COLOR.search(plain), plain
+    project.issue("3")
+    _, colored = in_terminal(project, "orchestrate", "--until-idle")
+    assert COLOR.search(colored), colored
+
+
+def test_a_dumb_terminal_gets_no_escapes(project: Project) -> None:
+    """TERM=dumb is a terminal that can do nothing."""
+    code, shown = in_terminal(project, "orchestrate", "--until-idle", TERM="dumb")
+    assert code == 0
+    assert "\x1b[" not in shown, shown
+    assert "delivered as change" in shown
