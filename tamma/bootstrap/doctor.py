@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from tamma.bootstrap import database, parts
 from tamma.config import policies as mapped
+from tamma.config.fields import mask_password
 from tamma.config.loader import Loaded, load
 from tamma.config.reference import describe
 from tamma.core.errors import TammaError
@@ -99,7 +100,7 @@ def _database(loaded: Loaded) -> Check | str:
         now = store.ping()
     finally:
         store.close()
-    kind = "configured" if database.configured_url(loaded) else "embedded"
+    kind = mask_password(url) if database.configured_url(loaded) else "embedded"
     return f"{kind}, schema current, its clock says {now:%Y-%m-%d %H:%M:%S} UTC"
 
 

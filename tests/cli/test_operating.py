@@ -56,6 +56,7 @@ def test_doctor_tries_each_part(project: Project) -> None:
     for part in ("configuration", "state folder", "database", "forge", "repository demo", "agent of demo", "gates of demo", "environment of demo"):
         assert f"ok     {part}" in done.out, done.out
     assert "warn   sandbox: unsandboxed" in done.out
+    assert "database: postgresql://tamma@" in done.out, "which of several databases is the question"
     assert "limits.running_max\t3\tTAMMA_LIMITS__RUNNING_MAX" in done.out
     assert not project.rows("SELECT 1 FROM task")
 
