@@ -1,0 +1,32 @@
+"""What is done outside, told as a person would tell it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tamma.core.event import EffectIntended, EffectRecorded, Fact
+from tamma.core.tell import describe_fact
+
+COMMIT = "c0ffee" * 6
+TOLD: list[tuple[Fact, str]] = [
+    (EffectIntended(key="t:push:x", kind="push", epoch=1, intent={"branch": "tamma/1", "commit": COMMIT}), "pushing tamma/1 at c0ffeec0ffee"),
+    (EffectIntended(key="t:change:x", kind="change", epoch=1, intent={"branch": "tamma/1"}), "opening the change for tamma/1"),
+    (EffectIntended(key="t:comment:x", kind="comment", epoch=1, intent={}), "telling the issue"),
+    (EffectRecorded(key="t:push:x", state="done", epoch=1, result={"commit": COMMIT}), "pushed commit c0ffeec0ffee"),
+    (
+        EffectRecorded(key="t:change:x", state="done", epoch=2, result={"change": "1", "found": "yes"}),
+        "opened change 1, found as an earlier attempt left it",
+    ),
+    (EffectRecorded(key="t:comment:x", state="done", epoch=1, result={"comment": "7"}), "told the issue, by a comment"),
+    (
+        EffectRecorded(key="t:labels:x", state="done", epoch=1, result={"added": "tamma:delivered", "removed": "tamma"}),
+        "changed the issue's labels: +tamma:delivered -tamma",
+    ),
+    (EffectRecorded(key="t:push:x", state="abandoned", epoch=1, result={}), "given up: push"),
+]
+
+
+@pytest.mark.parametrize(("fact", "sentence"), TOLD, ids=[sentence for _, sentence in TOLD])
+def test_an_effect_is_told_in_words(fact: Fact, sentence: str) -> None:
+    """No key, no field name: what happens to the branch, the change, the issue."""
+    assert describe_fact(fact) == sentence
