@@ -196,6 +196,10 @@ class LoggedEffects:
             self._intended(effect)
         return effect
 
+    def holds(self, key: str, *, by: WorkerId) -> bool:
+        """As it is."""
+        return self._effects.holds(key, by=by)
+
     def record_unleased(self, task_id: TaskId, *, key: str, result: Mapping[str, str], by: WorkerId) -> Effect:
         """Logged."""
         effect = self._effects.record_unleased(task_id, key=key, result=result, by=by)

@@ -195,6 +195,10 @@ class Effects(Protocol):
         holds it now."""
         ...
 
+    def holds(self, key: str, *, by: WorkerId) -> bool:
+        """Whether ``by`` still holds an effect that it intended without a lease. Reads only."""
+        ...
+
     def record_unleased(self, task_id: TaskId, *, key: str, result: Mapping[str, str], by: WorkerId) -> Effect:
         """Its record, by the holder. A second record of a done effect is a no-op."""
         ...

@@ -55,6 +55,21 @@ def test_a_zombie_leaves_no_trace(project: Project, places: tuple[str, ...]) -> 
     assert all_that_shows(project, numbers) == before
 
 
+@pytest.mark.parametrize("place", ["comment.before_effect", "labels.before_effect"])
+def test_a_zombie_that_was_telling_an_issue_undoes_nothing(project: Project, place: str) -> None:
+    """Another told it, and a human asked again: the label that he put on stays on."""
+    [task] = queue(project)
+    zombie = start_work(project, task, f"{place}=stop")
+    wait_until_stopped(zombie)
+    finish(project)
+    assert_delivered_once(project, "1")
+    project.issue(labels=["tamma", "again"])
+    text = project.issue_text()
+    done = wake(zombie)
+    assert done.code == 0, (done.err, done.out)
+    assert project.issue_text() == text
+
+
 def all_that_shows(project: Project, numbers: list[str]) -> tuple[object, ...]:
     """References, issues, changes, and the streams of the tasks."""
     issues = [project.issue_text(number) for number in numbers]

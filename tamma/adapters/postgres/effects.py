@@ -29,6 +29,7 @@ _LOCK: Final = "SELECT epoch FROM task WHERE id = %(task_id)s FOR NO KEY UPDATE"
 _FIND: Final = f"SELECT {EFFECT_COLUMNS} FROM effect WHERE key = %(key)s"
 _IS_ELSEWHERE: Final = "SELECT held_by <> %(by)s AND held_until > tamma_now() FROM effect WHERE key = %(key)s"
 _HOLDER: Final = "SELECT coalesce(held_by = %(by)s, false), held_by FROM effect WHERE key = %(key)s"
+_IS_OURS: Final = "SELECT held_by = %(by)s AND held_until > tamma_now() FROM effect WHERE key = %(key)s"
 _OF_TASK: Final = f"SELECT {EFFECT_COLUMNS} FROM effect WHERE task_id = %(task_id)s ORDER BY key"
 
 _TASK: Final = """WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
@@ -106,6 +107,11 @@ class PostgresEffects:
             if elsewhere is not None and elsewhere[0]:
                 return None
             return _one(connection, _INTEND_UNLEASED, {**_intended(key, kind, intent, epoch=epoch), **holder})
+
+    def holds(self, key: str, *, by: WorkerId) -> bool:
+        """Whether ``by`` holds it now."""
+        row = self._pool.one(_IS_OURS, {"key": rows.text(key), "by": rows.text(by)})
+        return row is not None and bool(row[0])
 
     def record_unleased(self, task_id: TaskId, *, key: str, result: Mapping[str, str], by: WorkerId) -> Effect:
         """Its record, by the holder, even after the hold's time if nobody else took it since.
