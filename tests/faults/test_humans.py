@@ -107,15 +107,31 @@ def test_the_label_put_on_again_asks_for_a_second_generation(project: Project) -
 def test_a_change_that_a_human_closed_is_not_redone(project: Project) -> None:
     """Not by the label, and not by `work --issue`: 4."""
     finish(project)
-    [path] = (project.root / "forge" / "demo" / "changes").glob("*.md")
-    path.write_text(path.read_text().replace("state: open", "state: closed"))
-    assert "state: closed" in path.read_text()
+    close_change(project)
     refs = project.refs()
     project.issue(labels=["tamma"])
     finish(project)
     assert len(project.rows("SELECT 1 FROM task")) == 1
     assert project.run("work", "--issue", "demo#1").code == 4
     assert (project.refs(), len(project.changes())) == (refs, 1)
+
+
+def test_a_change_closed_before_its_delivery_was_recorded_is_not_redone(project: Project) -> None:
+    """The worker died right after it opened the change, and a human closed it before anybody looked."""
+    [task] = queue(project)
+    assert ended(start_work(project, task, "change.after_effect=kill")).code == -9
+    close_change(project)
+    refs = project.refs()
+    finish(project)
+    assert project.state() == ("cancelled", "cancelled")
+    assert (project.refs(), len(project.changes())) == (refs, 1)
+
+
+def close_change(project: Project) -> None:
+    """A human says no."""
+    [path] = (project.root / "forge" / "demo" / "changes").glob("*.md")
+    path.write_text(path.read_text().replace("state: open", "state: closed"))
+    assert "state: closed" in path.read_text()
 
 
 def asked(project: Project) -> str:

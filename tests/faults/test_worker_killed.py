@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tamma.core.event import AgentStarted
 from tamma.engine.failpoints import FAIL_POINTS
 from tests.faults.world import (
     EDIT,
@@ -55,7 +56,9 @@ def test_killed_at_a_boundary(project: Project, themes: tuple[str, ...]) -> None
     names = dict(enumerate(sorted(n for n in FAIL_POINTS if n.partition(".")[0] in themes), 1))
     for number in names:
         project.issue(str(number))
+    turns = 1
     if "repair" in themes:
+        turns = 2
         project.configure(PROUD_GATE, steps=None)
         project.script(**NEEDS_REPAIR)
     tasks = queue(project, [str(number) for number in names])
@@ -67,6 +70,9 @@ def test_killed_at_a_boundary(project: Project, themes: tuple[str, ...]) -> None
     for task, name in zip(tasks, names.values(), strict=True):
         is_settled = name == "settle.after_effect" or name.startswith(("comment.", "labels."))
         assert epochs(project.events(task)) == ([1] if is_settled else [1, 2]), name
+        is_pushed = name in {"push.after_effect", "push.after_record"} or name.startswith(("change.", "settle."))
+        if is_pushed:  # what the dead attempt brought outside is taken over, not made anew
+            assert len([e for e in project.events(task) if isinstance(e.fact, AgentStarted)]) == turns, name
 
 
 def test_killed_while_its_agent_works(project: Project) -> None:

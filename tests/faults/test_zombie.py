@@ -70,6 +70,20 @@ def test_a_zombie_that_was_telling_an_issue_undoes_nothing(project: Project, pla
     assert project.issue_text() == text
 
 
+@pytest.mark.parametrize(("place", "branches"), [("push.before_effect", []), ("change.before_effect", ["tamma/1"])])
+def test_a_worker_whose_task_was_cancelled_in_its_sleep_shows_nothing_more(project: Project, place: str, branches: list[str]) -> None:
+    """No other attempt stands in its way at the forge: it asks for its lease right before each effect, and ends with 4."""
+    [task] = queue(project)
+    sleeper = start_work(project, task, f"{place}=stop", TAMMA_LEASE__DURATION_SECONDS="60")
+    wait_until_stopped(sleeper)
+    assert project.run("task", "cancel", task).code == 0
+    done = wake(sleeper)
+    assert done.code == 4, (done.err, done.out)
+    assert list(project.branches()) == branches
+    assert project.changes() == []
+    assert "CHANGE.PUBLISH.SUCCEEDED" not in project.types()
+
+
 def all_that_shows(project: Project, numbers: list[str]) -> tuple[object, ...]:
     """References, issues, changes, and the streams of the tasks."""
     issues = [project.issue_text(number) for number in numbers]
