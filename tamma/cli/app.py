@@ -1,27 +1,20 @@
-"""The commands and how they end: one place turns errors into messages and exit codes.
+"""The commands, put together.
 
-Only typer and the core's errors are imported here; each command imports what it needs when it runs, since ``--help``
+Nothing heavy is imported here or by the modules of the commands: each imports what it needs when it runs, since ``--help``
 must feel instant.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from tamma.core.errors import ExitCode, TammaError
-
-# The machine is short of something: nobody's bug.
-_SHORT_OF: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+from tamma.cli import inspect, operate, orchestrate, work
+from tamma.cli.ending import code_of
+from tamma.cli.options import Globals
 
 app = typer.Typer(
     name="tamma",
@@ -30,13 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Globals:
-    """What stands before the command."""
-
-    config: Path | None
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 — typer's callback signature
@@ -60,88 +46,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; every error a user can cause ends as a message on stderr and its exit code."""
-    from tamma.cli import inspect, operate, orchestrate, work
-
     for module in (orchestrate, work, inspect, operate):
         module.register(app)
-    code = _code_of(lambda: app(standalone_mode=False))
-    unwritten = _code_of(sys.stdout.flush)
+    code = code_of(lambda: app(standalone_mode=False))
+    unwritten = code_of(sys.stdout.flush)
     sys.exit(code or unwritten)
-
-
-def _code_of(command: Callable[[], object]) -> int:
-    try:
-        code = command()
-    except TammaError as error:
-        complain(error)
-        return int(error.exit_code)
-    except typer.Exit as done:
-        return done.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)  # noqa: T201 — the last words of the process
-        return int(ExitCode.SIGINT)
-    except SystemExit as done:  # click's own end when the reader of our output went away
-        return _code_of_unwritten(done.__context__) if isinstance(done.__context__, OSError) else int(done.code or 0)
-    except OSError as error:
-        return _code_of_unwritten(error)
-    except Exception as error:  # noqa: BLE001 — the process's last line of defence
-        return _end_of(error)
-    return code if isinstance(code, int) else 0
-
-
-def _code_of_unwritten(error: OSError) -> int:
-    if isinstance(error, BrokenPipeError):  # as `| head` does it: no error of ours
-        drop_output()
-        return 0
-    if error.errno not in _SHORT_OF:
-        return _end_of(error)
-    drop_output()
-    say("something could not be written", why=str(error), fix="make room, then try again")
-    return int(ExitCode.TEMPORARY)
-
-
-def drop_output() -> None:
-    """Nobody can read it any more: what is left in the buffer, and all that follows, goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
-def tell(line: str) -> bool:
-    """A line of output at once; False if nobody can read it. For commands whose work must not hang on their output."""
-    try:
-        print(line, flush=True)  # noqa: T201 — this is the output
-    except OSError as error:
-        drop_output()
-        if not isinstance(error, BrokenPipeError):
-            say("the output cannot be written; going on without", why=str(error), fix="make room")
-        return False
-    return True
-
-
-def complain(error: TammaError) -> None:
-    """What happened, why, and what to do next."""
-    say(error.what, why=error.why, fix=error.fix)
-
-
-def say(what: str, *, why: str = "", fix: str = "") -> None:
-    """An error message, on stderr, plain."""
-    lines = [f"tamma: {what}", *([f"  why:  {why}"] if why else []), *([f"  next: {fix}"] if fix else [])]
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201 — the one way errors are shown
-
-
-def report_bug(trace: str) -> None:
-    """A bug in Tamma: the traceback goes to a file, its name to the user."""
-    with tempfile.NamedTemporaryFile("w", prefix="tamma-bug-", suffix=".log", delete=False) as log:
-        log.write(trace)
-    last = trace.strip().splitlines()[-1] if trace.strip() else "unknown"
-    say("a bug in Tamma", why=last, fix=f"please report it with {log.name}")
-
-
-def _end_of(error: Exception) -> int:
-    show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
-    if callable(show) and isinstance(exit_code, int):  # click's usage errors, wherever typer keeps its click
-        show()
-        return exit_code
-    report_bug("".join(traceback.format_exception(error)))
-    return int(ExitCode.BUG)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from tamma.cli.app import tell
+from tamma.cli.ending import tell
 from tamma.cli.render import event_json, event_line
 from tamma.core.errors import TransientError
 from tamma.core.event import (

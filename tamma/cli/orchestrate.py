@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tamma.cli.app import Globals
+from tamma.cli.options import Globals
 from tamma.cli.work import LogJson
 from tamma.core.errors import ConfigError, ExitCode
 

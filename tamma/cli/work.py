@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tamma.cli.app import Globals, report_bug, say, tell
+from tamma.cli.ending import report_bug, say, tell
+from tamma.cli.options import Globals
 from tamma.core.errors import ConfigError, ExitCode
 
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log lines on stderr as JSON, whatever log.format says.")]
