@@ -40,7 +40,9 @@ def _name(path: Path) -> str:
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
 def test_every_module_says_what_it_is(path: Path) -> None:
     """The first thing in a module is a docstring."""
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{_name(path)}: begin with what the module is for"
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), (
+        f"{_name(path)}: begin with what the module is for"
+    )
 
 
 @pytest.mark.parametrize("path", ALL, ids=_name)
@@ -48,7 +50,11 @@ def test_files_and_functions_are_short(path: Path) -> None:
     """A file holds one concept, a function one step."""
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= FILE_LINES_MAX, f"{_name(path)}: split it by concept"
-    long = [f"{_name(path)}:{line} {name} has {length} lines" for name, line, length in _functions(text) if length > FUNCTION_LINES_MAX]
+    long = [
+        f"{_name(path)}:{line} {name} has {length} lines"
+        for name, line, length in _functions(text)
+        if length > FUNCTION_LINES_MAX
+    ]
     assert not long, f"{long}: keep the branching, move the leaves out"
 
 
@@ -57,7 +63,11 @@ def test_nothing_is_put_off(path: Path) -> None:
     """No note that promises a later change stands in the code."""
     text = path.read_text(encoding="utf-8")
     exempt = _EXEMPT.get(_name(path), set())
-    banned = {word: instead for word, instead in BANNED.items() if word not in exempt and (path in SOURCES or word not in FAKES_MAY)}
+    banned = {
+        word: instead
+        for word, instead in BANNED.items()
+        if word not in exempt and (path in SOURCES or word not in FAKES_MAY)
+    }
     found = [f"{word}: {instead}" for word, instead in banned.items() if re.search(rf"\b{word}\b", text)]
     assert not found, f"{_name(path)}: {found}"
 

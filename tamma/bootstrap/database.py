@@ -46,12 +46,16 @@ def make_state_folder(loaded: Loaded) -> Path:
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"the state folder {folder} cannot be made", why=str(error), fix="set state.folder to a place you may write to"
+            f"the state folder {folder} cannot be made",
+            why=str(error),
+            fix="set state.folder to a place you may write to",
         ) from error
     return folder
 
 
-def ready_url(loaded: Loaded, *, may_create: bool, fix: str = "`tamma orchestrate` makes one; or set DATABASE_URL") -> str:
+def ready_url(
+    loaded: Loaded, *, may_create: bool, fix: str = "`tamma orchestrate` makes one; or set DATABASE_URL"
+) -> str:
     """The address of a database whose schema is current.
 
     An embedded one is started and upgraded by itself; a foreign one is never touched. Raises ConfigError if there is none
@@ -65,7 +69,9 @@ def ready_url(loaded: Loaded, *, may_create: bool, fix: str = "`tamma orchestrat
         return url
     server = embedded(loaded)
     if not may_create and not server.exists():
-        raise ConfigError("there is no database yet", why=f"none is configured, and none lies in {state_folder(loaded)}", fix=fix)
+        raise ConfigError(
+            "there is no database yet", why=f"none is configured, and none lies in {state_folder(loaded)}", fix=fix
+        )
     make_state_folder(loaded)
     url = server.start()
     upgrade_quickly(url)
@@ -94,7 +100,9 @@ def open_store(loaded: Loaded, url: str, *, application_name: str, connections_m
 def stop(loaded: Loaded) -> str:
     """Stop the embedded server."""
     if configured_url(loaded) is not None:
-        raise ConfigError("this database is not Tamma's to stop", why="a URL is configured", fix="stop it where it runs")
+        raise ConfigError(
+            "this database is not Tamma's to stop", why="a URL is configured", fix="stop it where it runs"
+        )
     return "stopped" if embedded(loaded).stop() else "it was not running"
 
 
@@ -108,4 +116,6 @@ def upgrade(loaded: Loaded) -> str:
         url = embedded(loaded).start()
     before = migrate.status(url)
     after = migrate.upgrade(url)
-    return f"the schema is at {after.current}" + ("" if before.current == after.current else f" (was {before.current or 'empty'})")
+    return f"the schema is at {after.current}" + (
+        "" if before.current == after.current else f" (was {before.current or 'empty'})"
+    )

@@ -73,7 +73,12 @@ def _tried(part: str, look: Callable[[], Check | str]) -> Check:
         return Check(part=part, state="broken", detail=str(error), fix=error.fix)
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Check(part=part, state="broken", detail=str(error), fix="make room" if is_full else "check the path and its permissions")
+        return Check(
+            part=part,
+            state="broken",
+            detail=str(error),
+            fix="make room" if is_full else "check the path and its permissions",
+        )
     return found if isinstance(found, Check) else Check(part=part, state="ok", detail=found)
 
 
@@ -87,13 +92,23 @@ def _state(loaded: Loaded) -> Check | str:
         probe.write(b"x")
     free = shutil.disk_usage(folder).free
     if free < _FREE_BYTES_MIN:
-        return Check(part="state folder", state="warning", detail=f"{folder}: only {free >> 20} MiB free", fix="make room, or move state.folder")
+        return Check(
+            part="state folder",
+            state="warning",
+            detail=f"{folder}: only {free >> 20} MiB free",
+            fix="make room, or move state.folder",
+        )
     return f"{folder}, {free >> 30} GiB free"
 
 
 def _database(loaded: Loaded) -> Check | str:
     if not database.has_database(loaded):
-        return Check(part="database", state="warning", detail="none yet", fix="`tamma orchestrate` makes an embedded one by itself")
+        return Check(
+            part="database",
+            state="warning",
+            detail="none yet",
+            fix="`tamma orchestrate` makes an embedded one by itself",
+        )
     url = database.ready_url(loaded, may_create=False)
     store = database.open_store(loaded, url, application_name="tamma doctor", connections_max=1)
     try:
@@ -110,7 +125,10 @@ def _forge(loaded: Loaded, found: list[Forge]) -> Check | str:
     names = [remote.name for remote in forge.repositories()]
     if not names:
         return Check(
-            part="forge", state="broken", detail="no repository", fix="put one at <forge.root>/<name>/repo.git, or name it in [repositories]"
+            part="forge",
+            state="broken",
+            detail="no repository",
+            fix="put one at <forge.root>/<name>/repo.git, or name it in [repositories]",
         )
     return f"{forge.name}, as {forge.user}: {', '.join(names)}"
 
@@ -123,7 +141,11 @@ def _repository(loaded: Loaded, forge: Forge, name: str) -> Check | str:
     detail = f"base {base.branch} at {base.commit[:12]}, {len(page.issues)} issues ask for work"
     if page.malformed:
         worst = page.malformed[0]
-        return Check(part=f"repository {name}", state="warning", detail=f"{detail}; {len(page.malformed)} unreadable, e.g. {worst.ref}: {worst.why}")
+        return Check(
+            part=f"repository {name}",
+            state="warning",
+            detail=f"{detail}; {len(page.malformed)} unreadable, e.g. {worst.ref}: {worst.why}",
+        )
     return detail
 
 
@@ -131,7 +153,12 @@ def _environment(loaded: Loaded, name: str) -> Check | str:
     setup = mapped.for_repository(loaded.config, name).environment.setup
     for argv in setup:
         if not _is_found(loaded, argv[0]):
-            return Check(part=f"environment of {name}", state="broken", detail=f"{argv[0]} is not on PATH", fix="install it, or correct environment.setup")
+            return Check(
+                part=f"environment of {name}",
+                state="broken",
+                detail=f"{argv[0]} is not on PATH",
+                fix="install it, or correct environment.setup",
+            )
     return f"{len(setup)} commands prepare it" if setup else "none is needed"
 
 
@@ -144,18 +171,33 @@ def _agent(loaded: Loaded, name: str) -> Check | str:
     settings = mapped.for_repository(loaded.config, name).agent
     agent = parts.agent(loaded, settings)
     if settings.argv and not _is_found(loaded, settings.argv[0]):
-        return Check(part=f"agent of {name}", state="broken", detail=f"{settings.argv[0]} is not on PATH", fix="install it, or correct agent.argv")
+        return Check(
+            part=f"agent of {name}",
+            state="broken",
+            detail=f"{settings.argv[0]} is not on PATH",
+            fix="install it, or correct agent.argv",
+        )
     return agent.name
 
 
 def _gates(loaded: Loaded, name: str) -> Check | str:
     own = mapped.for_repository(loaded.config, name)
     if not own.gates:
-        return Check(part=f"gates of {name}", state="warning", detail="none: every change that stays in its budget is delivered", fix="`tamma init` proposes some")
+        return Check(
+            part=f"gates of {name}",
+            state="warning",
+            detail="none: every change that stays in its budget is delivered",
+            fix="`tamma init` proposes some",
+        )
     for gate in own.gates:
         program = gate.argv[0]
         if not _is_found(loaded, program):
-            return Check(part=f"gates of {name}", state="broken", detail=f"{gate.name}: {program} is not on PATH", fix="install it, or prepare it in [environment]")
+            return Check(
+                part=f"gates of {name}",
+                state="broken",
+                detail=f"{gate.name}: {program} is not on PATH",
+                fix="install it, or prepare it in [environment]",
+            )
     return ", ".join(gate.name for gate in own.gates)
 
 
@@ -166,7 +208,13 @@ def _sandbox(loaded: Loaded) -> Check:
             [sys.executable, "-c", "print('inside')"], env={}, limits=ProcessLimits(wall_clock=timedelta(seconds=20))
         )
     if not ended.is_ok:
-        return Check(part="sandbox", state="broken", detail=bounded(ended.output, bytes_max=500), fix="see docs/agents.md")
+        return Check(
+            part="sandbox", state="broken", detail=bounded(ended.output, bytes_max=500), fix="see docs/agents.md"
+        )
     if sandbox.name == "none":
-        return Check(part="sandbox", state="warning", detail="unsandboxed: agents and gates run as this user, with this user's rights")
+        return Check(
+            part="sandbox",
+            state="warning",
+            detail="unsandboxed: agents and gates run as this user, with this user's rights",
+        )
     return Check(part="sandbox", state="ok", detail=sandbox.name)

@@ -75,7 +75,10 @@ def fail_points(loaded: Loaded) -> FailPoints:
     """Off, unless TAMMA_FAILPOINTS names some. Raises ConfigError for a name that no code reaches: it would test nothing."""
     for name in loaded.fail_points.keys() - FAIL_POINTS:
         near = get_close_matches(name, FAIL_POINTS, n=1)
-        raise ConfigError(f"there is no fail point {name!r}", fix=f"did you mean {near[0]!r}?" if near else "see tamma/engine/failpoints.py")
+        raise ConfigError(
+            f"there is no fail point {name!r}",
+            fix=f"did you mean {near[0]!r}?" if near else "see tamma/engine/failpoints.py",
+        )
     return NamedFailPoints(loaded.fail_points) if loaded.fail_points else NoFailPoints()
 
 
@@ -105,7 +108,11 @@ def _found_in(root: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ConfigError(f"forge.root {root} cannot be read", why=error.strerror or str(error), fix="check the path and its permissions") from error
+        raise ConfigError(
+            f"forge.root {root} cannot be read",
+            why=error.strerror or str(error),
+            fix="check the path and its permissions",
+        ) from error
 
 
 def _local_repository(loaded: Loaded, root: Path, name: str) -> LocalRepository:
@@ -129,7 +136,11 @@ def parse_issue(text: str, of: Forge) -> IssueRef:
     ref = IssueRef.parse(text, forge=of.name, repository=names[0] if len(names) == 1 else None)
     if ref.repository not in names:
         known = ", ".join(names) or "none is configured"
-        raise ConfigError(f"there is no repository {ref.repository!r}", why=f"known are: {known}", fix="see [forge] and [repositories]")
+        raise ConfigError(
+            f"there is no repository {ref.repository!r}",
+            why=f"known are: {known}",
+            fix="see [forge] and [repositories]",
+        )
     return ref
 
 
@@ -143,7 +154,11 @@ def agent(loaded: Loaded, settings: AgentSettings) -> Agent:
 
 def _command(loaded: Loaded, settings: AgentSettings) -> Agent:
     if not settings.argv:
-        raise ConfigError("no agent is configured", why="agent.argv is empty", fix='set [agent] argv = ["your-agent", …], or kind = "scripted"')
+        raise ConfigError(
+            "no agent is configured",
+            why="agent.argv is empty",
+            fix='set [agent] argv = ["your-agent", …], or kind = "scripted"',
+        )
     passed = {name: value for name, value in loaded.environ.items() if is_allowed(name, settings.env_allow)}
     return CommandAgent(
         settings.argv,
@@ -155,7 +170,9 @@ def _command(loaded: Loaded, settings: AgentSettings) -> Agent:
 
 def _scripted(loaded: Loaded, settings: AgentSettings) -> Agent:
     if settings.script is None:
-        raise ConfigError("the scripted agent has no script", why="agent.script is not set", fix="name the file to play")
+        raise ConfigError(
+            "the scripted agent has no script", why="agent.script is not set", fix="name the file to play"
+        )
     return ScriptedAgent(loaded.resolve(settings.script))
 
 
@@ -210,7 +227,11 @@ def plans(loaded: Loaded, of: Forge) -> Callable[[str], RepositoryPlan]:
     @cache
     def plan_for(name: str) -> RepositoryPlan:
         if name not in remotes:
-            raise ConfigError(f"there is no repository {name!r}", why="it is not in [repositories]", fix="configure it, or cancel its tasks")
+            raise ConfigError(
+                f"there is no repository {name!r}",
+                why="it is not in [repositories]",
+                fix="configure it, or cancel its tasks",
+            )
         own = mapped.for_repository(loaded.config, name)
         return RepositoryPlan(
             remote=remotes[name],
@@ -233,7 +254,9 @@ def require_work(loaded: Loaded, of: Forge) -> tuple[str, ...]:
     if not names:
         root = loaded.resolve(loaded.config.forge.root)
         raise ConfigError(
-            "there is no repository", why=f"none is in {root}, and [repositories] names none", fix="put a bare one at <forge.root>/<name>/repo.git"
+            "there is no repository",
+            why=f"none is in {root}, and [repositories] names none",
+            fix="put a bare one at <forge.root>/<name>/repo.git",
         )
     if loaded.config.limits.workers == 0:
         return ()

@@ -106,7 +106,9 @@ class WorkerSession:
         known = change_of_issue(self.deps.forge, ref)
         if known is not None and known.state is ChangeState.CLOSED:
             raise NotClaimable(
-                f"change {known.id} for {ref} was closed unmerged", why="a human said no", fix="`tamma task retry` asks for another"
+                f"change {known.id} for {ref} was closed unmerged",
+                why="a human said no",
+                fix="`tamma task retry` asks for another",
             )
         task = self.intake.find_live(ref)
         if known is not None and task is None:
@@ -161,7 +163,9 @@ class LoopSession:
 
 
 @contextmanager
-def open_orchestrator(config: Path | None, *, workers: int | None, log_format: str | None = None) -> Iterator[LoopSession]:
+def open_orchestrator(
+    config: Path | None, *, workers: int | None, log_format: str | None = None
+) -> Iterator[LoopSession]:
     """The loop, ready to run; an embedded database is made where there is none. Raises ConfigError, TransientError."""
     loaded = load(config, {"limits.workers": workers, "log.format": log_format})
     parts.logging(loaded)

@@ -37,7 +37,8 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 — typer's callback signatu
 def _root(
     ctx: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Configuration file. Default: TAMMA_CONFIG, else the nearest tamma.toml.")
+        Path | None,
+        typer.Option("--config", "-c", help="Configuration file. Default: TAMMA_CONFIG, else the nearest tamma.toml."),
     ] = None,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:

@@ -40,7 +40,9 @@ def status(
         tasks = store.tasks.list(limit=limit)
         workers = [w for w in store.workers.list() if w.state != "gone"]
     if json:
-        shown = [{"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers]
+        shown = [
+            {"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers
+        ]
         print_json({"counts": counts, "tasks": [describe_task(task) for task in tasks], "workers": shown})
         return
     print_lines([", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no tasks yet"])
@@ -86,9 +88,13 @@ def _explained(found: Explanation) -> list[str]:
     if found.trouble:
         lines.append(f"  the forge says: {found.trouble}")
     for story in found.attempts:
-        lines.append(f"  attempt {story.epoch} ({story.started_at:%Y-%m-%d %H:%M:%S}, {story.worker}): {story.outcome or story.phase}")
+        lines.append(
+            f"  attempt {story.epoch} ({story.started_at:%Y-%m-%d %H:%M:%S}, {story.worker}): {story.outcome or story.phase}"
+        )
         if story.agent:
-            lines.append(f"    agent {story.agent['status']}; diff {story.diff['files']} files, {story.diff['lines']} lines; repairs {story.repairs}")
+            lines.append(
+                f"    agent {story.agent['status']}; diff {story.diff['files']} files, {story.diff['lines']} lines; repairs {story.repairs}"
+            )
         lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
         if story.reason:
             lines.append(f"    {story.reason}")
@@ -100,11 +106,19 @@ def _explained(found: Explanation) -> list[str]:
 def events(
     ctx: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what comes.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest events first.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest events first.")
+    ] = 100,
     tag: Annotated[
-        str | None, typer.Option("--tag", help="Only events with this tag, e.g. task:ID, issue:FORGE/REPOSITORY#NUMBER, repo:FORGE/REPOSITORY.")
+        str | None,
+        typer.Option(
+            "--tag",
+            help="Only events with this tag, e.g. task:ID, issue:FORGE/REPOSITORY#NUMBER, repo:FORGE/REPOSITORY.",
+        ),
     ] = None,
-    issue: Annotated[str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")] = None,
+    issue: Annotated[
+        str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")
+    ] = None,
     json: Json = False,
 ) -> None:
     """The event log: everything that happened, in order."""

@@ -66,7 +66,9 @@ class Progress(AbstractContextManager["Progress"]):
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Catch up with the log, then stop."""
         self._left.set()
         self._thread.join(timeout=10)
@@ -136,7 +138,10 @@ class _LiveView:
             case PhaseEntered() if event.stream in self._running:
                 self._running[event.stream] = (self._running[event.stream][0], fact.phase)
             case AgentSpoke() if event.stream in self._running:
-                self._running[event.stream] = (self._running[event.stream][0], f"agent: {fact.text.splitlines()[-1][:60]}")
+                self._running[event.stream] = (
+                    self._running[event.stream][0],
+                    f"agent: {fact.text.splitlines()[-1][:60]}",
+                )
             case TaskSettled() | TaskReaped() | TaskCancelled():
                 self._running.pop(event.stream, None)
             case _:

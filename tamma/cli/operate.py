@@ -34,12 +34,16 @@ def init(
 
     target = folder / "tamma.toml"
     if target.exists() and not force:
-        raise ConfigError(f"{target} exists already", why="it is yours by now", fix="edit it, or pass --force to replace it")
+        raise ConfigError(
+            f"{target} exists already", why="it is yours by now", fix="edit it, or pass --force to replace it"
+        )
     proposed = bootstrap.propose_config(folder)
     try:
         target.write_text(proposed.text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{target} cannot be written", why=str(error), fix="choose a folder you may write to") from error
+        raise ConfigError(
+            f"{target} cannot be written", why=str(error), fix="choose a folder you may write to"
+        ) from error
     typer.echo(f"wrote {target}")
     for line in proposed.notes:
         typer.echo(f"  {line}")
@@ -63,7 +67,10 @@ def doctor(ctx: typer.Context, json: Json = False) -> None:
     else:
         marks = {"ok": "ok    ", "warning": "warn  ", "broken": "BROKEN"}
         for check in found.checks:
-            print_lines([f"{marks[check.state]} {check.part}: {check.detail}"] + ([f"       next: {check.fix}"] if check.fix else []))
+            print_lines(
+                [f"{marks[check.state]} {check.part}: {check.detail}"]
+                + ([f"       next: {check.fix}"] if check.fix else [])
+            )
         print_lines([""])
         print_table(found.settings, head=("setting", "value", "from"))
     raise typer.Exit(int(ExitCode.USAGE) if broken else 0)
@@ -94,7 +101,13 @@ def db_url(ctx: typer.Context) -> None:
 
 
 @task.command("add")
-def task_add(ctx: typer.Context, issue: Annotated[str, typer.Argument(help="The issue; its number alone where there is one repository.", metavar="REPOSITORY#NUMBER")]) -> None:
+def task_add(
+    ctx: typer.Context,
+    issue: Annotated[
+        str,
+        typer.Argument(help="The issue; its number alone where there is one repository.", metavar="REPOSITORY#NUMBER"),
+    ],
+) -> None:
     """Make a task for an issue, whatever its labels; prints the task's id."""
     from tamma import bootstrap
 

@@ -20,11 +20,15 @@ def orchestrate(
     ctx: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="One tick, then wait for the workers it started.")] = False,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Go on until nothing is left to do.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the next tick would do; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the next tick would do; write nothing.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=256, help="Local worker processes. Default: limits.workers.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Events as JSON lines; a dry run's actions as one JSON document.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Events as JSON lines; a dry run's actions as one JSON document.")
+    ] = False,
     log_json: LogJson = False,
 ) -> None:
     """Select issues, queue tasks, dispatch workers, repair what broke; everything is kept in Postgres.
@@ -36,7 +40,18 @@ def orchestrate(
         raise ConfigError("--once and --until-idle exclude each other", fix="choose one")
     if dry_run:
         raise typer.Exit(_dry_run(ctx.obj, workers=workers, as_json=json))
-    raise typer.Exit(int(_run(ctx.obj, once=once, until_idle=until_idle, workers=workers, as_json=json, log_format="json" if log_json else None)))
+    raise typer.Exit(
+        int(
+            _run(
+                ctx.obj,
+                once=once,
+                until_idle=until_idle,
+                workers=workers,
+                as_json=json,
+                log_format="json" if log_json else None,
+            )
+        )
+    )
 
 
 def _run(

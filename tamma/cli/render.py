@@ -45,7 +45,9 @@ def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
 def event_line(event: Event) -> str:
     """One event for a person: time, whose it is, what happened."""
     where = next((tag.removeprefix("issue:") for tag in event.tags if tag.startswith("issue:")), event.stream)
-    return clean(f"{event.at:%H:%M:%S} {where.partition('/')[2] or where} {describe_fact(event.fact)}").replace("\n", " ")
+    return clean(f"{event.at:%H:%M:%S} {where.partition('/')[2] or where} {describe_fact(event.fact)}").replace(
+        "\n", " "
+    )
 
 
 def event_json(event: Event) -> str:
@@ -70,7 +72,13 @@ def action_line(action: Action, *, as_json: bool = False) -> str | dict[str, Any
     """What a tick does, in words or as values."""
     match action:
         case Reap(task=task, decision=decision):
-            values = {"action": "reap", "task": task.id, "issue": str(task.ref), "attempt": task.epoch, "to": decision.to.value}
+            values = {
+                "action": "reap",
+                "task": task.id,
+                "issue": str(task.ref),
+                "attempt": task.epoch,
+                "to": decision.to.value,
+            }
             words = f"reap {task.ref}: attempt {task.epoch} gave no word and its lease is over; the task becomes {decision.to}"
         case Unreserve(task_id=task_id):
             values = {"action": "unreserve", "task": task_id}

@@ -27,10 +27,16 @@ def work(
     ctx: typer.Context,
     task_id: Annotated[str | None, typer.Option("--task-id", help="The task to execute.", metavar="ID")] = None,
     issue: Annotated[
-        str | None, typer.Option("--issue", help="The issue to resolve: its task is found or made.", metavar="REPOSITORY#NUMBER")
+        str | None,
+        typer.Option("--issue", help="The issue to resolve: its task is found or made.", metavar="REPOSITORY#NUMBER"),
     ] = None,
     ok_codes: Annotated[
-        str, typer.Option("--ok-codes", help="Exit codes to turn into 0, for CI systems that know no neutral result.", metavar="4,13,20")
+        str,
+        typer.Option(
+            "--ok-codes",
+            help="Exit codes to turn into 0, for CI systems that know no neutral result.",
+            metavar="4,13,20",
+        ),
     ] = "",
     log_json: LogJson = False,
 ) -> None:
@@ -48,7 +54,9 @@ def parse_codes(text: str) -> frozenset[int]:
     found = [part.strip() for part in text.split(",") if part.strip()]
     for part in found:
         if not part.isdecimal() or int(part) not in known:
-            raise ConfigError(f"--ok-codes: {part!r} is not an exit code of `tamma work`", fix=f"choose from {sorted(known)}")
+            raise ConfigError(
+                f"--ok-codes: {part!r} is not an exit code of `tamma work`", fix=f"choose from {sorted(known)}"
+            )
     return frozenset(map(int, found))
 
 

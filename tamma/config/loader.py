@@ -51,7 +51,11 @@ class Loaded:
     def secrets(self) -> tuple[str, ...]:
         """What must never be stored or shown: variables named like secrets, and passwords in addresses."""
         named = [value for name, value in self.environ.items() if value and SECRET_NAME.search(name)]
-        addresses = [value for value in (self.database_url, self.direct_url, *self.environ.values()) if value and has_password(value)]
+        addresses = [
+            value
+            for value in (self.database_url, self.direct_url, *self.environ.values())
+            if value and has_password(value)
+        ]
         return tuple(dict.fromkeys((*named, *addresses, *(p for url in addresses for p in _passwords_in(url)))))
 
 
@@ -89,7 +93,11 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
         if named is not None:
             file = cwd / Path(named).expanduser()
             if not file.is_file():
-                raise ConfigError(f"{file} is not a file", why=f"{by} names it", fix=f"correct {by}, or `tamma init` to make a {FILE_NAME}")
+                raise ConfigError(
+                    f"{file} is not a file",
+                    why=f"{by} names it",
+                    fix=f"correct {by}, or `tamma init` to make a {FILE_NAME}",
+                )
             return file
     # Whatever has the name is read: a dangling link or a folder is told by who reads it, not taken for "none".
     return next((folder / FILE_NAME for folder in _folders(cwd) if os.path.lexists(folder / FILE_NAME)), None)
@@ -121,7 +129,11 @@ def _address(key: str, config: Config, layers: tuple[Layer, ...], *, base: Path)
     for layer in layers:
         has_url, has_file = layer.find(("database", key))[0], layer.find(("database", f"{key}_file"))[0]
         if has_url and has_file:
-            raise refuse([f"database.{key} and database.{key}_file are both set (from {layer.origin(('database', key))}): keep one"])
+            raise refuse(
+                [
+                    f"database.{key} and database.{key}_file are both set (from {layer.origin(('database', key))}): keep one"
+                ]
+            )
         if has_url:
             return str(url)
         if has_file:
@@ -135,11 +147,15 @@ def _read_secret(path: Path, *, key: str) -> str:
             text = file.read(_SECRET_BYTES_MAX).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path} cannot be read", why=f"{key} names it: {type(error).__name__}", fix="check the path and its permissions"
+            f"{path} cannot be read",
+            why=f"{key} names it: {type(error).__name__}",
+            fix="check the path and its permissions",
         ) from None
     if not text.startswith(("postgres://", "postgresql://", "postgresql+psycopg://")):
         raise ConfigError(
-            f"{path} holds no database address", why=f"{key} names it; it must start with postgresql://", fix="write one line into it"
+            f"{path} holds no database address",
+            why=f"{key} names it; it must start with postgresql://",
+            fix="write one line into it",
         )
     return text
 
@@ -150,7 +166,9 @@ def _fail_points(text: str) -> dict[str, str]:
         name, mark, action = (piece.strip() for piece in part.partition("="))
         if not (name and mark and action):
             raise ConfigError(
-                f"{FAIL_POINTS_VARIABLE} is wrong", why=f"{part!r} is not NAME=ACTION", fix="write push.before_effect=kill@2"
+                f"{FAIL_POINTS_VARIABLE} is wrong",
+                why=f"{part!r} is not NAME=ACTION",
+                fix="write push.before_effect=kill@2",
             )
         pairs[name] = action
     return pairs

@@ -151,4 +151,6 @@ def as_gate_specs(gates: tuple[GateSettings, ...]) -> tuple[GateSpec, ...]:
 
 def as_environment_spec(settings: EnvironmentSettings) -> EnvironmentSpec:
     """What is built once."""
-    return EnvironmentSpec(setup=settings.setup, inputs=settings.inputs, timeout=timedelta(seconds=settings.timeout_seconds))
+    return EnvironmentSpec(
+        setup=settings.setup, inputs=settings.inputs, timeout=timedelta(seconds=settings.timeout_seconds)
+    )

@@ -35,7 +35,9 @@ _EXPECTED: Final[Mapping[str, str]] = {
 
 def refuse(problems: list[str]) -> ConfigError:
     """All problems as one error."""
-    shown = problems[:_PROBLEMS_MAX] + ([f"and {len(problems) - _PROBLEMS_MAX} more"] if len(problems) > _PROBLEMS_MAX else [])
+    shown = problems[:_PROBLEMS_MAX] + (
+        [f"and {len(problems) - _PROBLEMS_MAX} more"] if len(problems) > _PROBLEMS_MAX else []
+    )
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
     return ConfigError(
         f"the configuration has {count}",
@@ -99,7 +101,12 @@ def bounds(path: Path) -> str:
 def bounds_of(info: FieldInfo) -> str:
     """The bounds of a field's number, in words."""
     words = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
-    found = [text.format(shown_number(getattr(m, name))) for m in info.metadata for name, text in words.items() if hasattr(m, name)]
+    found = [
+        text.format(shown_number(getattr(m, name)))
+        for m in info.metadata
+        for name, text in words.items()
+        if hasattr(m, name)
+    ]
     return ", ".join(found)
 
 
@@ -136,7 +143,9 @@ def _table_at(path: Path) -> Key | None:
 
 def may_be_secret(path: Path) -> bool:
     """Whether the value at a path is never to be shown as it is."""
-    return any(isinstance(part, str) and (part == "env" or part.endswith("url") or SECRET_NAME.search(part)) for part in path)
+    return any(
+        isinstance(part, str) and (part == "env" or part.endswith("url") or SECRET_NAME.search(part)) for part in path
+    )
 
 
 def _shown(value: Any, path: Path) -> str:

@@ -22,7 +22,13 @@ from tamma.config.toml import to_toml
 
 MASK: Final = "***"
 _UNITS: Final = ("seconds", "bytes")
-_TYPES: Final[Mapping[Any, str]] = {str: "text", int: "whole number", float: "number", bool: "true or false", FilePath: "path"}
+_TYPES: Final[Mapping[Any, str]] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    FilePath: "path",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +114,9 @@ def _shown(value: Any, path: Path) -> str:
     if value is None:
         return "(not set)"
     if path[-1] == "env":
-        return to_toml({name: MASK if SECRET_NAME.search(name) else mask_password(text) for name, text in value.items()})
+        return to_toml(
+            {name: MASK if SECRET_NAME.search(name) else mask_password(text) for name, text in value.items()}
+        )
     return mask_password(to_toml(value))
 
 

@@ -154,19 +154,27 @@ def file_layer(path: FilePath) -> Layer:
         with path.open("rb") as file:
             raw = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read", why=error.strerror or str(error), fix="check the path and its permissions") from error
+        raise ConfigError(
+            f"{path} cannot be read", why=error.strerror or str(error), fix="check the path and its permissions"
+        ) from error
     if len(raw) > _FILE_BYTES_MAX:
-        raise ConfigError(f"{path} is too long", why=f"it has more than {_FILE_BYTES_MAX} bytes", fix="is it the right file?")
+        raise ConfigError(
+            f"{path} is too long", why=f"it has more than {_FILE_BYTES_MAX} bytes", fix="is it the right file?"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path} is not UTF-8", why=f"line {line} has a byte that is not", fix="save it as UTF-8") from error
+        raise ConfigError(
+            f"{path} is not UTF-8", why=f"line {line} has a byte that is not", fix="save it as UTF-8"
+        ) from error
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is not valid TOML", why=str(error) or "nested too deep", fix="correct that line; see https://toml.io"
+            f"{path} is not valid TOML",
+            why=str(error) or "nested too deep",
+            fix="correct that line; see https://toml.io",
         ) from error
     return Layer(values=values, default_name=str(path))
 
@@ -175,7 +183,13 @@ def leaves(values: Mapping[str, Any], key: Key = ROOT, at: Path = ()) -> Iterato
     """The paths of the values that a layer sets; a list of tables is one value."""
     for name, value in values.items():
         info = fields_of(key).get(name) if key.shape is Shape.TABLE else None
-        child = Key(Shape.TABLE, key.model) if key.shape is Shape.TABLES_BY_NAME else key_of(info) if info else Key(Shape.VALUE)
+        child = (
+            Key(Shape.TABLE, key.model)
+            if key.shape is Shape.TABLES_BY_NAME
+            else key_of(info)
+            if info
+            else Key(Shape.VALUE)
+        )
         if isinstance(value, Mapping) and child.shape in (Shape.TABLE, Shape.TABLES_BY_NAME):
             yield from leaves(value, child, (*at, name))
         else:

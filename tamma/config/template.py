@@ -82,18 +82,27 @@ def _repositories(name: str, model: type[BaseModel], given: Mapping[str, Mapping
         yield "\n".join([f"[{path}]", *_keys(model, table, comments=False)])
         for part, inner in table.items():
             if isinstance(inner, Mapping):
-                yield "\n".join([f"[{path}.{part}]", *(f"{key} = {to_toml(value)}" for key, value in inner.items() if value is not None)])
+                yield "\n".join(
+                    [
+                        f"[{path}.{part}]",
+                        *(f"{key} = {to_toml(value)}" for key, value in inner.items() if value is not None),
+                    ]
+                )
             elif key_of(model.model_fields[part]).shape is Shape.LIST_OF_TABLES and inner is not None:
                 yield from _listed(f"{path}.{part}", inner)
 
 
 def _listed(path: str, tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for table in tables:
-        yield "\n".join([f"[[{path}]]", *(f"{key} = {to_toml(value)}" for key, value in table.items() if value is not None)])
+        yield "\n".join(
+            [f"[[{path}]]", *(f"{key} = {to_toml(value)}" for key, value in table.items() if value is not None)]
+        )
 
 
 def _meaning(info: FieldInfo) -> str:
-    facts = "; ".join(filter(None, (type_name(info.annotation), bounds_of(info), "not set" if info.default is None else "")))
+    facts = "; ".join(
+        filter(None, (type_name(info.annotation), bounds_of(info), "not set" if info.default is None else ""))
+    )
     return f"{info.description} ({facts})"
 
 

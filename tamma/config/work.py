@@ -54,15 +54,21 @@ class PromptWay(StrEnum):
 class AgentSettings(Section):
     """The AI that edits the workspace, and what one run of it may use."""
 
-    kind: AgentKind = Field(default=AgentKind.COMMAND, description="`command` runs argv; `scripted` plays a script, for trying Tamma out.")
+    kind: AgentKind = Field(
+        default=AgentKind.COMMAND, description="`command` runs argv; `scripted` plays a script, for trying Tamma out."
+    )
     argv: Argv = Field(
         default=(),
         description="Command line of the agent; {prompt_file} and {environment} are replaced. Run in the checkout.",
         examples=[("my-agent", "--non-interactive")],
     )
-    prompt: PromptWay = Field(default=PromptWay.STDIN, description="How argv gets its prompt: on `stdin`, or only as a `file`.")
+    prompt: PromptWay = Field(
+        default=PromptWay.STDIN, description="How argv gets its prompt: on `stdin`, or only as a `file`."
+    )
     env: Env = Field(
-        default={}, description="Variables set for the agent. No secrets here: pass them through env_allow.", examples=[{"CI": "1"}]
+        default={},
+        description="Variables set for the agent. No secrets here: pass them through env_allow.",
+        examples=[{"CI": "1"}],
     )
     env_allow: EnvPatterns = Field(
         default=(),
@@ -70,14 +76,24 @@ class AgentSettings(Section):
         examples=[("MY_AGENT_API_KEY", "MY_AGENT_*")],
     )
     script: Text | None = Field(
-        default=None, description="Script that the `scripted` agent plays, relative to this file.", examples=["agent.yaml"]
+        default=None,
+        description="Script that the `scripted` agent plays, relative to this file.",
+        examples=["agent.yaml"],
     )
     wall_clock_seconds: Number = Field(
-        default=_AGENT.wall_clock.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest one run may take; then its budget is spent."
+        default=_AGENT.wall_clock.total_seconds(),
+        gt=0,
+        le=DAY_SECONDS,
+        description="Longest one run may take; then its budget is spent.",
     )
-    idle_seconds: Number = Field(default=_AGENT.idle.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest a run may print nothing.")
+    idle_seconds: Number = Field(
+        default=_AGENT.idle.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest a run may print nothing."
+    )
     output_bytes_max: Count = Field(
-        default=_AGENT.output_bytes_max, ge=1_024, le=GIB, description="Most output of a run that is read; the rest is left out of the log."
+        default=_AGENT.output_bytes_max,
+        ge=1_024,
+        le=GIB,
+        description="Most output of a run that is read; the rest is left out of the log.",
     )
 
 
@@ -95,19 +111,31 @@ class EnvironmentSettings(Section):
         examples=[("requirements.txt",)],
     )
     timeout_seconds: Number = Field(
-        default=_ENVIRONMENT.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest the whole set-up may take."
+        default=_ENVIRONMENT.timeout.total_seconds(),
+        gt=0,
+        le=DAY_SECONDS,
+        description="Longest the whole set-up may take.",
     )
     cache_bytes_max: Count = Field(
-        default=20 * GIB, ge=0, le=1_024 * GIB, description="Most disk that kept environments take; the least recently used go first."
+        default=20 * GIB,
+        ge=0,
+        le=1_024 * GIB,
+        description="Most disk that kept environments take; the least recently used go first.",
     )
 
 
 class GateSettings(Section):
     """A check that a change must pass, run on a fresh copy of exactly what would be delivered."""
 
-    name: Name = Field(description="Name shown in evidence; each only once.", examples=["tests"], pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]*$")
+    name: Name = Field(
+        description="Name shown in evidence; each only once.",
+        examples=["tests"],
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]*$",
+    )
     argv: Argv = Field(
-        description="Command line; {environment} and {report} are replaced.", min_length=1, examples=[("python3", "-m", "pytest", "-q")]
+        description="Command line; {environment} and {report} are replaced.",
+        min_length=1,
+        examples=[("python3", "-m", "pytest", "-q")],
     )
     env: Env = Field(default={}, description="Variables set for the command.", examples=[{"CI": "1"}])
     cwd: Text = Field(default=_GATE.cwd, description="Folder to run in, relative to the checkout.")
@@ -119,26 +147,43 @@ class GateSettings(Section):
         description="JUnit XML that the command writes, relative to the checkout; red-green needs it.",
         examples=["report.xml"],
     )
-    required: Switch = Field(default=_GATE.is_required, description="Whether a fail stands between the change and its delivery.")
+    required: Switch = Field(
+        default=_GATE.is_required, description="Whether a fail stands between the change and its delivery."
+    )
 
 
 class ChangeSettings(Section):
     """What a change may be, and how it is delivered."""
 
     files_max: Count = Field(default=_CHANGE.files_max, ge=1, le=100_000, description="Most files a change may touch.")
-    lines_max: Count = Field(default=_CHANGE.lines_max, ge=1, le=10_000_000, description="Most lines a change may add and remove together.")
-    bytes_max: Count = Field(default=_CHANGE.bytes_max, ge=1, le=GIB, description="Most bytes of all files that a change writes.")
-    file_bytes_max: Count = Field(default=_CHANGE.file_bytes_max, ge=1, le=GIB, description="Most bytes of one file that a change writes.")
-    binaries_max: Count = Field(default=_CHANGE.binaries_max, ge=0, le=100_000, description="Most binary files a change may touch.")
-    protected_paths: Names = Field(default=_CHANGE.protected_paths, description="Globs no change may touch; replaces the default list.")
+    lines_max: Count = Field(
+        default=_CHANGE.lines_max, ge=1, le=10_000_000, description="Most lines a change may add and remove together."
+    )
+    bytes_max: Count = Field(
+        default=_CHANGE.bytes_max, ge=1, le=GIB, description="Most bytes of all files that a change writes."
+    )
+    file_bytes_max: Count = Field(
+        default=_CHANGE.file_bytes_max, ge=1, le=GIB, description="Most bytes of one file that a change writes."
+    )
+    binaries_max: Count = Field(
+        default=_CHANGE.binaries_max, ge=0, le=100_000, description="Most binary files a change may touch."
+    )
+    protected_paths: Names = Field(
+        default=_CHANGE.protected_paths, description="Globs no change may touch; replaces the default list."
+    )
     test_paths: Names = Field(
-        default=_CHANGE.test_paths, description="Globs that are tests to the red-green check; replaces the default list."
+        default=_CHANGE.test_paths,
+        description="Globs that are tests to the red-green check; replaces the default list.",
     )
     red_green: RedGreen = Field(
-        default=_CHANGE.red_green, description="How much it binds that a change's tests fail without it and pass with it."
+        default=_CHANGE.red_green,
+        description="How much it binds that a change's tests fail without it and pass with it.",
     )
     repairs_max: Count = Field(
-        default=_CHANGE.repairs_max, ge=0, le=20, description="How often the agent gets the evidence of failed gates and may try again."
+        default=_CHANGE.repairs_max,
+        ge=0,
+        le=20,
+        description="How often the agent gets the evidence of failed gates and may try again.",
     )
     approve_before_publish: Switch = Field(
         default=_CHANGE.approve_before_publish,

@@ -80,7 +80,14 @@ class Decision:
     notice: Notice | None = None
 
 
-def judge(outcome: Outcome, counters: Counters, policy: RetryPolicy, *, chance: float, signal_exit: ExitCode = ExitCode.SIGTERM) -> Decision:
+def judge(
+    outcome: Outcome,
+    counters: Counters,
+    policy: RetryPolicy,
+    *,
+    chance: float,
+    signal_exit: ExitCode = ExitCode.SIGTERM,
+) -> Decision:
     """The decision for a running task whose attempt came to ``outcome``.
 
     ``chance`` in [0, 1) is the jitter of a back-off. ``lease lost`` decides nothing: the task is not ours any more, and
@@ -109,7 +116,9 @@ def judge(outcome: Outcome, counters: Counters, policy: RetryPolicy, *, chance: 
             raise AssertionError("a lost lease settles nothing")
 
 
-def _end(outcome: Outcome, trigger: Trigger, counters: Counters, exit_code: ExitCode, notice: Notice | None) -> Decision:
+def _end(
+    outcome: Outcome, trigger: Trigger, counters: Counters, exit_code: ExitCode, notice: Notice | None
+) -> Decision:
     to = next_state(TaskState.RUNNING, trigger)
     return Decision(outcome=outcome, trigger=trigger, to=to, counters=counters, exit_code=exit_code, notice=notice)
 
@@ -131,7 +140,9 @@ _AGAIN: Final[Mapping[Outcome, _Again]] = {
 }  # fmt: skip
 
 
-def _again(outcome: Outcome, counters: Counters, policy: RetryPolicy, *, chance: float, signal_exit: ExitCode) -> Decision:
+def _again(
+    outcome: Outcome, counters: Counters, policy: RetryPolicy, *, chance: float, signal_exit: ExitCode
+) -> Decision:
     """Try again until the counter of this kind of end is at its cap; then hand the issue to a human."""
     rule = _AGAIN[outcome]
     n = getattr(counters, rule.counter) + 1

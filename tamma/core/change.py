@@ -9,7 +9,9 @@ from typing import Final
 
 from tamma.core.ids import IssueRef, Oid, TaskId
 
-_MARKER: Final = re.compile(r"<!-- tamma:(?P<what>[a-z]+) task=(?P<task>[0-9a-f-]{36})(?: head=(?P<head>[0-9a-f]{40,64}))? -->")
+_MARKER: Final = re.compile(
+    r"<!-- tamma:(?P<what>[a-z]+) task=(?P<task>[0-9a-f-]{36})(?: head=(?P<head>[0-9a-f]{40,64}))? -->"
+)
 
 
 @unique

@@ -52,17 +52,29 @@ def judge_protected(changes: Collection[ChangedPath], *, policy: ChangePolicy, t
     hits = protected_hits(changes, policy.protected_paths)
     if not hits:
         return GateReport(
-            name=PROTECTED_PATHS, verdict=GateVerdict.PASS, summary=f"none of {len(changes)} changed paths is protected", tree=tree
+            name=PROTECTED_PATHS,
+            verdict=GateVerdict.PASS,
+            summary=f"none of {len(changes)} changed paths is protected",
+            tree=tree,
         )
     return GateReport(
-        name=PROTECTED_PATHS, verdict=GateVerdict.FAIL, summary="the change touches " + _some(hits), tree=tree, output_tail="\n".join(hits)
+        name=PROTECTED_PATHS,
+        verdict=GateVerdict.FAIL,
+        summary="the change touches " + _some(hits),
+        tree=tree,
+        output_tail="\n".join(hits),
     )
 
 
 def judge_budget(changes: Collection[ChangedPath], *, policy: ChangePolicy, tree: Oid | None = None) -> GateReport:
     """Fails when the change is larger than a reviewer should be asked to read."""
     counts = measure(changes)
-    limits = {"files": policy.files_max, "lines": policy.lines_max, "bytes": policy.bytes_max, "binaries": policy.binaries_max}
+    limits = {
+        "files": policy.files_max,
+        "lines": policy.lines_max,
+        "bytes": policy.bytes_max,
+        "binaries": policy.binaries_max,
+    }
     over = [f"{counts[name]} {name}, {limit} allowed" for name, limit in limits.items() if counts[name] > limit]
     large = [c.path for c in changes if c.status != "D" and c.bytes > policy.file_bytes_max]
     if large:

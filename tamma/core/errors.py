@@ -44,7 +44,10 @@ _MEANINGS: dict[ExitCode, tuple[str, str]] = {
     ExitCode.BUG: ("a bug in Tamma", "fail, report"),
     ExitCode.USAGE: ("usage or configuration", "fail, fix it"),
     ExitCode.NO_SUCH_TASK: ("no such task", "fail"),
-    ExitCode.NOT_CLAIMABLE: ("task not claimable or cancelled (running elsewhere, finished, issue closed)", "pass or skip"),
+    ExitCode.NOT_CLAIMABLE: (
+        "task not claimable or cancelled (running elsewhere, finished, issue closed)",
+        "pass or skip",
+    ),
     ExitCode.GATES_FAILED: ("gates failed after the allowed repairs; escalated", "fail"),
     ExitCode.AGENT_FAILED: ("agent failed or produced nothing", "fail"),
     ExitCode.BUDGET_SPENT: ("budget spent (tokens, money, turns, time)", "fail"),

@@ -103,7 +103,9 @@ class _Reader:
 def _mark(case: _Case, tag: str, attributes: Mapping[str, str]) -> None:
     if tag in ("failure", "error"):
         case.status = TestStatus.FAILED
-        case.is_collection_error = not case.classname and tag == "error" and attributes.get("message") == "collection failure"
+        case.is_collection_error = (
+            not case.classname and tag == "error" and attributes.get("message") == "collection failure"
+        )
     elif tag == "skipped" and case.status is not TestStatus.FAILED:
         case.status = TestStatus.SKIPPED
 
@@ -156,7 +158,12 @@ class _Namer:
         return split[0] if split is not None and not split[1] else dotted
 
     def _id_without_class(self, case: _Case, file: str) -> str:
-        if not case.classname and not any(case.suites[1:]) and (split := self._split(case.name)) is not None and not split[1]:
+        if (
+            not case.classname
+            and not any(case.suites[1:])
+            and (split := self._split(case.name)) is not None
+            and not split[1]
+        ):
             return split[0]  # a module that skipped itself while it was collected
         name = " > ".join((*(s for s in case.suites if s), case.name))
         return f"{file}::{name}" if file else name

@@ -46,7 +46,9 @@ def propose(names: Collection[str], contents: Mapping[str, str]) -> Proposal:
     if not any(part.gates for part in found) and (make := _make(contents)) is not None:
         found.append(make)
     if not any(part.gates for part in found):
-        found.append(Proposal(notes=("no test command was recognised: add a [[gates]] entry with the command that must pass",)))
+        found.append(
+            Proposal(notes=("no test command was recognised: add a [[gates]] entry with the command that must pass",))
+        )
     return Proposal(
         gates=_named_apart([gate for part in found for gate in part.gates]),
         setup=tuple(command for part in found for command in part.setup),
@@ -57,7 +59,11 @@ def propose(names: Collection[str], contents: Mapping[str, str]) -> Proposal:
 
 def _python(names: Collection[str], contents: Mapping[str, str]) -> Proposal | None:
     inputs = tuple(name for name in _PYTHON if name in names)
-    if not inputs and "conftest.py" not in names and not any(name.startswith("test_") and name.endswith(".py") for name in names):
+    if (
+        not inputs
+        and "conftest.py" not in names
+        and not any(name.startswith("test_") and name.endswith(".py") for name in names)
+    ):
         return None
     venv: tuple[str, ...] = ("python3", "-m", "venv", "{environment}")
     pip = (_PYTHON_BIN, "-m", "pip", "install", "--disable-pip-version-check")
@@ -70,7 +76,9 @@ def _python(names: Collection[str], contents: Mapping[str, str]) -> Proposal | N
     if _is_installable(names, contents):
         # Editable on purpose: gates run in other checkouts, where PYTHONPATH puts their own code first.
         setup.append((*pip, "-e", f".[{','.join(extras)}]" if extras else "."))
-        notes.append("the package is installed from the base commit; PYTHONPATH makes each gate import the change's own code")
+        notes.append(
+            "the package is installed from the base commit; PYTHONPATH makes each gate import the change's own code"
+        )
     gate = GateSpec(
         name="tests",
         argv=(_PYTHON_BIN, "-m", "pytest", "-q", "--junitxml={report}"),
@@ -99,7 +107,9 @@ def _is_installable(names: Collection[str], contents: Mapping[str, str]) -> bool
 def _node(names: Collection[str], contents: Mapping[str, str]) -> Proposal | None:
     if "package.json" not in names:
         return None
-    inputs = tuple(n for n in ("package.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", ".npmrc") if n in names)
+    inputs = tuple(
+        n for n in ("package.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", ".npmrc") if n in names
+    )
     package = _json(contents.get("package.json", ""))
     scripts = package.get("scripts")
     script = scripts.get("test") if isinstance(scripts, dict) else None
@@ -109,10 +119,17 @@ def _node(names: Collection[str], contents: Mapping[str, str]) -> Proposal | Non
     install = ("npm", "ci" if "package-lock.json" in names else "install", "--no-audit", "--no-fund")
     gate = GateSpec(name="tests", argv=_node_command(script.strip()))
     reads_tests = any("{report}" in word for word in gate.argv)
-    notes = () if reads_tests else ("the test script reports no single tests: red-green stays unable until it writes JUnit XML to {report}",)
+    notes = (
+        ()
+        if reads_tests
+        else ("the test script reports no single tests: red-green stays unable until it writes JUnit XML to {report}",)
+    )
     if not has_dependencies:
         return Proposal(gates=(gate,), inputs=inputs, notes=notes)
-    linked = GateSpec(name="tests", argv=("sh", "-c", f"ln -sfn '{{environment}}/node_modules' node_modules && exec {_shell(gate.argv)}"))
+    linked = GateSpec(
+        name="tests",
+        argv=("sh", "-c", f"ln -sfn '{{environment}}/node_modules' node_modules && exec {_shell(gate.argv)}"),
+    )
     copied = [n for n in (*inputs,) if n != "yarn.lock"]
     setup = (("cp", *copied, "{environment}/"), (install[0], "--prefix", "{environment}", *install[1:]))
     return Proposal(gates=(linked,), setup=setup, inputs=inputs, notes=notes)

@@ -111,7 +111,9 @@ class Dispatch:
 Action: TypeAlias = Reap | Unreserve | MarkOffline | CallOff | Tell | Create | Dispatch
 
 
-def reconcile(view: View, *, limits: Limits, selection: SelectionPolicy, retry: RetryPolicy, chance: float) -> tuple[Action, ...]:
+def reconcile(
+    view: View, *, limits: Limits, selection: SelectionPolicy, retry: RetryPolicy, chance: float
+) -> tuple[Action, ...]:
     """The actions of one tick, in the order to perform them; the same view gives the same actions."""
     called_off = {task.id for task, _ in view.called_off}
     creations = tuple(_creations(view, limits=limits, selection=selection))
@@ -141,7 +143,11 @@ def _creations(view: View, *, limits: Limits, selection: SelectionPolicy) -> Ite
 def _dispatches(view: View, creations: Sequence[Create], *, without: set[TaskId], limits: Limits) -> Iterator[Dispatch]:
     occupied = Counter(view.occupied)
     slots = min(view.slots, limits.running - sum(occupied.values()))
-    waiting = [(-t.priority, 0, t.id, t.ref) for t in view.ready if t.id not in without and set(t.capabilities) <= view.capabilities]
+    waiting = [
+        (-t.priority, 0, t.id, t.ref)
+        for t in view.ready
+        if t.id not in without and set(t.capabilities) <= view.capabilities
+    ]
     waiting += [(-c.priority, 1, c.task_id, c.issue.ref) for c in creations]
     for _, _, waiting_id, ref in sorted(waiting, key=lambda w: w[:2]):
         place = (ref.forge, ref.repository)

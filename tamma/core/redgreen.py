@@ -46,12 +46,18 @@ def _judge(
     base: TestRun, overlay: TestRun, change: TestRun, *, policy: RedGreen, flaky: frozenset[str], tree: Oid | None
 ) -> GateReport:
     before, middle, now = base.tests or {}, statuses(overlay), change.tests or {}
-    green = {i for i, s in now.items() if s is TestStatus.PASSED and i not in flaky and not broken_in(i, change.broken_files)}
+    green = {
+        i for i, s in now.items() if s is TestStatus.PASSED and i not in flaky and not broken_in(i, change.broken_files)
+    }
     was_green = {i for i, s in before.items() if s is TestStatus.PASSED and not broken_in(i, base.broken_files)}
     # One file that cannot be collected may keep a whole session from running: what is absent then was not asked, and what
     # passes on the base is no proof by being absent.
     absent = set() if overlay.broken_files else {i for i in green - was_green if i not in middle}
-    red = {i for i in green if middle.get(i, TestStatus.PASSED) is not TestStatus.PASSED or broken_in(i, overlay.broken_files)}
+    red = {
+        i
+        for i in green
+        if middle.get(i, TestStatus.PASSED) is not TestStatus.PASSED or broken_in(i, overlay.broken_files)
+    }
     fixed = red | absent
     regressed = {i for i in was_green - flaky if now.get(i) is TestStatus.FAILED or broken_in(i, change.broken_files)}
     removed = {i for i, s in before.items() if s is not TestStatus.SKIPPED and i not in now} - regressed
@@ -60,8 +66,13 @@ def _judge(
     elif fixed:
         verdict, summary = GateVerdict.PASS, f"{len(fixed)} tests go from red to green"
     else:
-        verdict, summary = GateVerdict.FAIL, "no test fails without the change and passes with it, so the tests prove nothing"
-    notes = [f"{len(absent)} of them absent without the change"] * bool(absent) + [f"{len(removed)} tests removed"] * bool(removed)
+        verdict, summary = (
+            GateVerdict.FAIL,
+            "no test fails without the change and passes with it, so the tests prove nothing",
+        )
+    notes = [f"{len(absent)} of them absent without the change"] * bool(absent) + [
+        f"{len(removed)} tests removed"
+    ] * bool(removed)
     report = _report(verdict, "; ".join([summary, *notes]), policy, tree)
     return _with(report, overlay, change, fixed=fixed, regressed=regressed, removed=removed)
 

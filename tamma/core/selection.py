@@ -55,7 +55,9 @@ def reasons_against(
     repository, ``user`` is our own name on the forge.
     """
     about_task = _about_task(issue, task, policy)
-    is_told = {reason.why for reason in about_task} >= {Why.NOT_ASKED_AGAIN}  # the missing label says the same in other words
+    is_told = {reason.why for reason in about_task} >= {
+        Why.NOT_ASKED_AGAIN
+    }  # the missing label says the same in other words
     return (
         *(r for r in _about_issue(issue, policy, limits) if not (is_told and r.why is Why.NOT_LABELLED)),
         *about_task,
@@ -69,9 +71,13 @@ def _about_issue(issue: Issue, policy: SelectionPolicy, limits: Limits) -> tuple
 
 def _about_labels(issue: Issue, policy: SelectionPolicy) -> Iterator[Reason]:
     if policy.trigger not in issue.labels:
-        yield Reason(why=Why.NOT_LABELLED, text=f"it does not carry the label {policy.trigger!r}", fix="put the label on")
+        yield Reason(
+            why=Why.NOT_LABELLED, text=f"it does not carry the label {policy.trigger!r}", fix="put the label on"
+        )
     for label in sorted(policy.labels_all - issue.labels):
-        yield Reason(why=Why.LABEL_MISSING, text=f"it does not carry the wanted label {label!r}", fix="put the label on")
+        yield Reason(
+            why=Why.LABEL_MISSING, text=f"it does not carry the wanted label {label!r}", fix="put the label on"
+        )
     for label in sorted(policy.labels_none & issue.labels):
         yield Reason(why=Why.LABEL_FORBIDS, text=f"the label {label!r} keeps Tamma away", fix="take the label off")
 
@@ -98,12 +104,26 @@ def _about_task(issue: Issue, task: Task | None, policy: SelectionPolicy) -> tup
     if task is None:
         return ()
     if not task.is_terminal:
-        return (Reason(why=Why.HAS_TASK, text=f"task {task.id} is {task.state}", fix=f"see `tamma explain {issue.ref}`"),)
+        return (
+            Reason(why=Why.HAS_TASK, text=f"task {task.id} is {task.state}", fix=f"see `tamma explain {issue.ref}`"),
+        )
     if task.notice is not None:
-        return (Reason(why=Why.NOT_ASKED_AGAIN, text=f"task {task.id} has {task.state} and the issue is yet to be told", fix="wait for the next tick"),)
+        return (
+            Reason(
+                why=Why.NOT_ASKED_AGAIN,
+                text=f"task {task.id} has {task.state} and the issue is yet to be told",
+                fix="wait for the next tick",
+            ),
+        )
     if policy.trigger not in issue.labels:
         text = f"task {task.id} has {task.state}, and nobody asked again"
-        return (Reason(why=Why.NOT_ASKED_AGAIN, text=text, fix=f"put {policy.trigger!r} on again, or `tamma task retry {task.id}`"),)
+        return (
+            Reason(
+                why=Why.NOT_ASKED_AGAIN,
+                text=text,
+                fix=f"put {policy.trigger!r} on again, or `tamma task retry {task.id}`",
+            ),
+        )
     return ()
 
 
@@ -111,16 +131,30 @@ def _retry(task: Task | None) -> str:
     return f"`tamma task retry {task.id}`" if task else "`tamma task retry`"
 
 
-def _about_changes(changes: Sequence[Change], task: Task | None, open_changes: int, limits: Limits, user: str) -> tuple[Reason, ...]:
+def _about_changes(
+    changes: Sequence[Change], task: Task | None, open_changes: int, limits: Limits, user: str
+) -> tuple[Reason, ...]:
     ours = [change for change in changes if change.author == user]
     for change in ours:
         match change.state:
             case ChangeState.OPEN | ChangeState.DRAFT:
                 return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it is open", fix="review the change"),)
             case ChangeState.MERGED:
-                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it was merged", fix=f"close the issue; {_retry(task)} asks for another change"),)
+                return (
+                    Reason(
+                        why=Why.HAS_CHANGE,
+                        text=f"change {change.id} for it was merged",
+                        fix=f"close the issue; {_retry(task)} asks for another change",
+                    ),
+                )
             case ChangeState.CLOSED:
-                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it was closed unmerged: do not redo", fix=f"{_retry(task)} asks for another change"),)
+                return (
+                    Reason(
+                        why=Why.HAS_CHANGE,
+                        text=f"change {change.id} for it was closed unmerged: do not redo",
+                        fix=f"{_retry(task)} asks for another change",
+                    ),
+                )
     if open_changes >= limits.open_changes_per_repository:
         text = f"{open_changes} changes are open in the repository, the limit is {limits.open_changes_per_repository}"
         return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some"),)
@@ -132,7 +166,9 @@ def priority_of(issue: Issue, policy: SelectionPolicy) -> int:
     found = [
         int(rest)
         for label in issue.labels
-        if label.startswith(policy.priority_prefix) and (rest := label.removeprefix(policy.priority_prefix)).isdecimal() and len(rest) <= 4
+        if label.startswith(policy.priority_prefix)
+        and (rest := label.removeprefix(policy.priority_prefix)).isdecimal()
+        and len(rest) <= 4
     ]
     return -min(found) if found else -10_000
 

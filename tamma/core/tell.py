@@ -35,7 +35,12 @@ from tamma.core.redact import clean
 
 SENTENCE_CHARS_MAX: Final = 300
 _PART_CHARS_MAX: Final = 160
-_VERDICTS: Final[Mapping[str, str]] = {"pass": "passed", "fail": "failed", "skip": "did not apply", "unable": "could not be asked"}
+_VERDICTS: Final[Mapping[str, str]] = {
+    "pass": "passed",
+    "fail": "failed",
+    "skip": "did not apply",
+    "unable": "could not be asked",
+}
 
 
 def describe_fact(fact: Fact) -> str:
@@ -130,19 +135,28 @@ def _labels(added: str, removed: str) -> str:
 def _of_attempt(fact: AttemptFact) -> str:
     match fact:
         case EnvironmentPrepared(is_cached=is_cached, duration_ms=duration_ms):
-            return "the environment was found in the cache" if is_cached else f"the environment was built in {_seconds(duration_ms)}"
+            return (
+                "the environment was found in the cache"
+                if is_cached
+                else f"the environment was built in {_seconds(duration_ms)}"
+            )
         case AgentStarted(turn=turn, agent=agent, sandbox=sandbox):
             held = "unsandboxed" if sandbox == "none" else f"in sandbox {sandbox}"
             return f"agent {_short(agent)} started, {held}" + (f", repair {turn}" if turn else "")
         case AgentSpoke(text=text):
             return f"agent: {text}"
         case AgentFinished(status=status, detail=detail, duration_ms=duration_ms, files=files, lines=lines):
-            return f"agent ended after {_seconds(duration_ms)}: {status}, {_count(files, 'file')}, {_count(lines, 'line')}" + _because(
-                detail
+            return (
+                f"agent ended after {_seconds(duration_ms)}: {status}, {_count(files, 'file')}, {_count(lines, 'line')}"
+                + _because(detail)
             )
         case TreeAudited(files=files, lines=lines, refusals=refusals):
             size = f"{_count(files, 'file')}, {_count(lines, 'line')}"
-            return f"the change was refused ({size}): {'; '.join(refusals)}" if refusals else f"the change was read and is in order: {size}"
+            return (
+                f"the change was refused ({size}): {'; '.join(refusals)}"
+                if refusals
+                else f"the change was read and is in order: {size}"
+            )
         case GateJudged():
             return _of_gate(fact)
         case WorkSalvaged(files=files, patch=patch):

@@ -36,7 +36,9 @@ class Comparison:
     newly_skipped: tuple[str, ...] = ()
 
 
-def compare(base: TestRun | None, change: TestRun, *, rerun: TestRun | None = None, touched: Collection[str] = ()) -> Comparison:
+def compare(
+    base: TestRun | None, change: TestRun, *, rerun: TestRun | None = None, touched: Collection[str] = ()
+) -> Comparison:
     """The verdict on ``change``; ``rerun`` is a second run on the same tree, ``touched`` the paths that the change touches.
 
     A base that is None or could not be asked is unknown: then every failure counts.
@@ -113,7 +115,9 @@ def _by_exit_code(base: TestRun | None, change: TestRun, rerun: TestRun | None) 
         return Comparison(verdict=GateVerdict.PASS, summary="said yes (exit 0)")
     how = _ending(change)
     if rerun is not None and not rerun.unable and rerun.is_green and not rerun.report_fault:
-        return Comparison(verdict=GateVerdict.PASS, summary=f"{how} once, said yes at once on the same tree", flaky=(COMMAND,))
+        return Comparison(
+            verdict=GateVerdict.PASS, summary=f"{how} once, said yes at once on the same tree", flaky=(COMMAND,)
+        )
     fault = f"; its report cannot be used: {change.report_fault}" if change.report_fault else ""
     if base is None:
         return Comparison(verdict=GateVerdict.FAIL, summary=f"{how}; how the base does is not known{fault}")
@@ -138,13 +142,27 @@ def _by_tests(
     unfixed = failing - regressed - old
     faults = [_fault(base, one, ran=_ran(before), flaky=flaky) for one in runs]
     fault = faults[0] if all(faults) and not (regressed or unfixed) else ""
-    ran_before = {i for i, s in before.items() if s is not _SKIPPED and i not in was_broken and i in (base.tests or {} if base else {})}
+    ran_before = {
+        i
+        for i, s in before.items()
+        if s is not _SKIPPED and i not in was_broken and i in (base.tests or {} if base else {})
+    }
     skipped_files = {i for i, s in now.items() if s is _SKIPPED and "::" not in i}
     newly_skipped = {i for i in ran_before if now.get(i) is _SKIPPED or (i not in now and file_of(i) in skipped_files)}
     asked = sum(s is not _SKIPPED for s in (run.tests or {}).values())
     if not asked and run.broken_files:
         ran_before = set()  # the session stopped at a broken file: what is absent was not removed
-    verdict, summary = _word(before, now, asked=asked, regressed=len(regressed), unfixed=len(unfixed), old=len(old), flaky=len(flaky), fault=fault, base=base)
+    verdict, summary = _word(
+        before,
+        now,
+        asked=asked,
+        regressed=len(regressed),
+        unfixed=len(unfixed),
+        old=len(old),
+        flaky=len(flaky),
+        fault=fault,
+        base=base,
+    )
     return Comparison(
         verdict=verdict,
         summary=summary,
@@ -171,7 +189,9 @@ def _sides(base: TestRun | None, run: TestRun) -> tuple[dict[str, TestStatus], d
     before = statuses(base) if base is not None else {}
     now = statuses(run)
     missing_now = {i for i in before if i not in now and broken_in(i, run.broken_files)}
-    missing_before = {i for i in now if i not in before and broken_in(i, base.broken_files)} if base is not None else set()
+    missing_before = (
+        {i for i in now if i not in before and broken_in(i, base.broken_files)} if base is not None else set()
+    )
     return before | dict.fromkeys(missing_before, _FAILED), now | dict.fromkeys(missing_now, _FAILED)
 
 
@@ -185,7 +205,9 @@ def _fault(base: TestRun | None, run: TestRun, *, ran: int, flaky: tuple[str, ..
     if run.exit_code == 0 or run.has_timed_out:
         return ""
     failing = any(s is _FAILED for s in now.values())
-    is_like_base = base is not None and base.exit_code == run.exit_code and failing == (_FAILED in statuses(base).values())
+    is_like_base = (
+        base is not None and base.exit_code == run.exit_code and failing == (_FAILED in statuses(base).values())
+    )
     if is_like_base or (failing and flaky):
         return ""
     other = "" if base is None else f", {_ending(base)} on the base,"
@@ -193,7 +215,16 @@ def _fault(base: TestRun | None, run: TestRun, *, ran: int, flaky: tuple[str, ..
 
 
 def _word(
-    before: Statuses, now: Statuses, *, asked: int, regressed: int, unfixed: int, old: int, flaky: int, fault: str, base: TestRun | None
+    before: Statuses,
+    now: Statuses,
+    *,
+    asked: int,
+    regressed: int,
+    unfixed: int,
+    old: int,
+    flaky: int,
+    fault: str,
+    base: TestRun | None,
 ) -> tuple[GateVerdict, str]:
     parts = [f"{regressed} regressed"] * bool(regressed) + [f"{unfixed} new or touched failing"] * bool(unfixed)
     notes = [f"{old} old failures left alone"] * bool(old) + [f"{flaky} flaky"] * bool(flaky)
@@ -201,8 +232,16 @@ def _word(
         return GateVerdict.FAIL, "; ".join([*parts, *([fault] if fault else []), *notes])
     if not asked:
         broken = sum("::" not in i for i, s in now.items() if s is _FAILED)
-        why = f"no test ran, since {broken} files cannot be collected, on the base either" if broken else "no test ran, here or on the base"
-        return (GateVerdict.SKIP, why) if base is not None and not broken else (GateVerdict.UNABLE, why if base else "no test ran")
+        why = (
+            f"no test ran, since {broken} files cannot be collected, on the base either"
+            if broken
+            else "no test ran, here or on the base"
+        )
+        return (
+            (GateVerdict.SKIP, why)
+            if base is not None and not broken
+            else (GateVerdict.UNABLE, why if base else "no test ran")
+        )
     passed = sum(s is _PASSED for s in now.values())
     return GateVerdict.PASS, "; ".join([f"{passed} tests passed", *notes])
 

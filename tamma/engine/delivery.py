@@ -107,7 +107,9 @@ class Courier:
         self.guard()  # a lost lease is another attempt at work
         moved = f"the branch {delivery.branch} moved while this change was made"
         if head in self._intended_heads():
-            raise TransientError(moved, why="the push of an earlier attempt arrived late", fix="nothing: the next attempt finds it")
+            raise TransientError(
+                moved, why="the push of an earlier attempt arrived late", fix="nothing: the next attempt finds it"
+            )
         raise Foreign(
             moved,
             why="the forge refused to replace what it holds now",

@@ -78,4 +78,6 @@ def _reproduction(story: Story) -> list[str]:
 def _as_typed(argv: tuple[str, ...]) -> str:
     """The command as a person types it, Tamma's placeholders as a variable and a file."""
     typed = shlex.join(argv).replace("{report}", "report.xml")
-    return re.sub(r"'([^']*)\{environment\}([^']*)'", r'"\1$ENVIRONMENT\2"', typed).replace("{environment}", '"$ENVIRONMENT"')
+    return re.sub(r"'([^']*)\{environment\}([^']*)'", r'"\1$ENVIRONMENT\2"', typed).replace(
+        "{environment}", '"$ENVIRONMENT"'
+    )

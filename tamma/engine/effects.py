@@ -67,7 +67,9 @@ def perform_unleased(
         return True
     fail_points.reach(f"{step}.after_intent")
     fail_points.reach(f"{step}.before_effect")
-    if not effects.holds(key, by=by):  # stopped for too long: somebody else did it, and a human may have acted on it since
+    if not effects.holds(
+        key, by=by
+    ):  # stopped for too long: somebody else did it, and a human may have acted on it since
         return False
     result = act()
     fail_points.reach(f"{step}.after_effect")

@@ -22,7 +22,9 @@ _MARKS: Final[Mapping[GateVerdict, str]] = {
     GateVerdict.SKIP: "⏭️ skip",
     GateVerdict.UNABLE: "⚠️ unable",
 }
-_HEAD: Final = "| gate | verdict | command | time | tests (base → change) | what was seen |\n| --- | --- | --- | --- | --- | --- |"
+_HEAD: Final = (
+    "| gate | verdict | command | time | tests (base → change) | what was seen |\n| --- | --- | --- | --- | --- | --- |"
+)
 _IDS_SHOWN_MAX: Final = 200
 _DESCRIPTION_BYTES_MAX: Final = 40_000
 _FEEDBACK_BYTES_MAX: Final = 24_000
@@ -77,7 +79,9 @@ def _counts(report: GateReport) -> str:
     for name in dict.fromkeys(names):
         old, new = report.base_counts.get(name), report.counts.get(name, 0)
         if old or new:
-            shown.append(f"{name.replace('_', ' ')} {new}" if old is None else f"{name.replace('_', ' ')} {old} → {new}")
+            shown.append(
+                f"{name.replace('_', ' ')} {new}" if old is None else f"{name.replace('_', ' ')} {old} → {new}"
+            )
     return ", ".join(shown) or "none"
 
 
@@ -123,7 +127,10 @@ def _feedback(report: GateReport, share: int) -> str:
     lines = [f"### Gate `{report.name}` failed", "", f"Why: {' '.join(report.summary.split())}"]
     if report.argv:
         lines.append(f"Command: {shlex.join(report.argv)}")
-    for ids, word in ((report.regressed, "Passed before the change, fails now"), (report.unfixed, "Fails, new or touched by the change")):
+    for ids, word in (
+        (report.regressed, "Passed before the change, fails now"),
+        (report.unfixed, "Fails, new or touched by the change"),
+    ):
         if ids:
             lines += ["", f"{word} ({len(ids)}):", *(f"- {i}" for i in ids[:_FEEDBACK_IDS_MAX])]
             if len(ids) > _FEEDBACK_IDS_MAX:

@@ -11,7 +11,12 @@ FAIL_POINTS: Final = frozenset(
     {
         "claim.after_record",
         # The last phase is entered by the settlement, which has names of its own.
-        *(f"{phase}.{moment}" for phase in Phase if phase is not Phase.REPORT for moment in ("before_enter", "after_enter")),
+        *(
+            f"{phase}.{moment}"
+            for phase in Phase
+            if phase is not Phase.REPORT
+            for moment in ("before_enter", "after_enter")
+        ),
         *(f"agent.{moment}" for moment in ("before_run", "after_run")),
         *(f"{step}.{boundary}" for step in EFFECT_STEPS for boundary in BOUNDARIES),
         *(f"settle.{moment}" for moment in ("before_effect", "after_effect")),

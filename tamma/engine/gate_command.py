@@ -82,7 +82,9 @@ class GateCommand:
         )
         return done, str(box.folder)
 
-    def _read(self, spec: GateSpec, folder: Path, place: ReportPath, done: Completed, *, roots: tuple[str, ...]) -> TestRun:
+    def _read(
+        self, spec: GateSpec, folder: Path, place: ReportPath, done: Completed, *, roots: tuple[str, ...]
+    ) -> TestRun:
         text = bounded(self._redactor(clean(done.output)), bytes_max=OUTPUT_BYTES_MAX)
         tests, broken, fault = self._tests(spec, folder, place, roots)
         return TestRun(

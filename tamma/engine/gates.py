@@ -109,7 +109,9 @@ class GateRunner:
             self._baselines.put(key, encode_run(run))
         return run
 
-    def _judge(self, spec: GateSpec, candidate: Candidate, workspace: Workspace, base: TestRun | None, site: GateSite) -> _Judged:
+    def _judge(
+        self, spec: GateSpec, candidate: Candidate, workspace: Workspace, base: TestRun | None, site: GateSite
+    ) -> _Judged:
         touched = touched_paths([c.path for c in candidate.changes], spec.cwd)
         run = self._on_tree(spec, candidate.tree, workspace, site, role="change")
         found, rerun = compare(base, run, touched=touched), None
@@ -162,7 +164,9 @@ class GateRunner:
             with workspace.checkout(tree, name=name) as folder:
                 return self._command.run(spec, folder, site=site)
         except (PermanentError, ConfigError, OSError, ValueError, RecursionError) as e:
-            return TestRun(exit_code=None, duration=timedelta(0), unable=self._redactor(clean(f"{type(e).__name__}: {e}")))
+            return TestRun(
+                exit_code=None, duration=timedelta(0), unable=self._redactor(clean(f"{type(e).__name__}: {e}"))
+            )
 
 
 def to_fact(report: GateReport, *, epoch: int, round: int) -> GateJudged:  # noqa: A002 — the event's own word
@@ -219,7 +223,9 @@ def _report(spec: GateSpec, found: Comparison, run: TestRun, rerun: TestRun | No
 
 def _skipped(specs: Sequence[GateSpec], policy: ChangePolicy, tree: Oid, *, why: str) -> list[GateReport]:
     found = [
-        GateReport(name=s.name, verdict=GateVerdict.SKIP, summary=why, is_required=s.is_required, argv=s.argv, tree=tree)
+        GateReport(
+            name=s.name, verdict=GateVerdict.SKIP, summary=why, is_required=s.is_required, argv=s.argv, tree=tree
+        )
         for s in specs
     ]
     if policy.red_green is not RedGreen.OFF:

@@ -33,7 +33,9 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop beating; returns at once even if the database does not answer."""
         self._left.set()
         self._thread.join(timeout=2)
@@ -48,7 +50,9 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         if self._lost is not None:
             raise self._lost
         if self._is_past():
-            raise LeaseLost("the lease ran out", why="it could not be renewed in time (stopped, or the database was away)")
+            raise LeaseLost(
+                "the lease ran out", why="it could not be renewed in time (stopped, or the database was away)"
+            )
 
     def _is_past(self) -> bool:
         return self._clock.monotonic() - self._renewed_at >= self._policy.duration.total_seconds()

@@ -16,7 +16,9 @@ from tamma.ports.forge import Forge
 from tamma.ports.store import Store, TaskDraft
 
 # A person who names an issue has asked for it: the label and the limits of the loop do not bind him.
-_WAIVED_FOR_A_PERSON = frozenset({Why.NOT_LABELLED, Why.LABEL_MISSING, Why.OTHER_ASSIGNEE, Why.NOT_ASKED_AGAIN, Why.TOO_MANY_CHANGES})
+_WAIVED_FOR_A_PERSON = frozenset(
+    {Why.NOT_LABELLED, Why.LABEL_MISSING, Why.OTHER_ASSIGNEE, Why.NOT_ASKED_AGAIN, Why.TOO_MANY_CHANGES}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,9 @@ class Intake:
             return newest
         against = self._reasons(issue, newest, 0, with_changes=True)
         refuse_person(issue, against)
-        return self.create(issue, generation=newest.generation + 1 if newest else 1, asked_by=asked_by, priority=self.priority(issue))
+        return self.create(
+            issue, generation=newest.generation + 1 if newest else 1, asked_by=asked_by, priority=self.priority(issue)
+        )
 
     def newest(self, ref: IssueRef) -> Task | None:
         """The newest generation of an issue's task."""
@@ -82,7 +86,9 @@ class Intake:
         """Of the task the issue would get."""
         return priority_of(issue, self.selection) if self.selection.order is Order.PRIORITY else 0
 
-    def _reasons(self, issue: Issue, newest: Task | None, open_changes: int, *, with_changes: bool) -> tuple[Reason, ...]:
+    def _reasons(
+        self, issue: Issue, newest: Task | None, open_changes: int, *, with_changes: bool
+    ) -> tuple[Reason, ...]:
         changes = self.forge.changes(issue.ref.repository, head=branch_name(issue.ref)) if with_changes else ()
         return reasons_against(
             issue, task=newest, changes=changes, open_changes=open_changes, policy=self.selection, limits=self.limits, user=self.forge.user

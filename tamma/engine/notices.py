@@ -107,12 +107,18 @@ def render_notice(task: Task, notice: Notice, events: Sequence[Event]) -> str:
 
 def _where(events: Sequence[Event]) -> str:
     found = [e.fact for e in events if isinstance(e.fact, ChangeDelivered)]
-    return f"change {found[-1].change} from branch `{found[-1].branch}` ({found[-1].url})" if found else "see its change"
+    return (
+        f"change {found[-1].change} from branch `{found[-1].branch}` ({found[-1].url})" if found else "see its change"
+    )
 
 
 def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Event]) -> list[str]:
     blocked = task.state is TaskState.BLOCKED
-    opening = "Tamma waits for a human" if notice is Notice.ASKED or blocked else "Tamma could not resolve this issue and hands it back"
+    opening = (
+        "Tamma waits for a human"
+        if notice is Notice.ASKED or blocked
+        else "Tamma could not resolve this issue and hands it back"
+    )
     lines = [f"{opening} ({task.outcome or task.state}).", "", reason, ""]
     last = [e.fact for e in events if isinstance(e.fact, GateJudged) and e.fact.epoch == task.epoch]
     lines += [f"- gate `{g.gate}`: **{g.verdict}** — {defused(g.summary)}" for g in last if g.round == last[-1].round]
@@ -120,7 +126,9 @@ def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Even
     if salvaged:
         lines.append(f"- the undelivered work is kept: `tamma task patch {task.id}`")
     counters = task.counters
-    lines.append(f"- attempts {counters.attempts}, crashes {counters.crashes}, interruptions {counters.interruptions}, infrastructure {counters.infra}")
+    lines.append(
+        f"- attempts {counters.attempts}, crashes {counters.crashes}, interruptions {counters.interruptions}, infrastructure {counters.infra}"
+    )
     lines += ["", f"What next: {next_step(task)}"]
     return lines
 
@@ -137,6 +145,8 @@ def next_step(task: Task) -> str:
         case TaskState.QUEUED:
             return f"an orchestrator starts it as soon as a slot is free; `tamma work --task-id {task.id}` runs it now"
         case TaskState.RETRYABLE:
-            return f"an orchestrator tries it again when its time has come; `tamma work --task-id {task.id}` does so now"
+            return (
+                f"an orchestrator tries it again when its time has come; `tamma work --task-id {task.id}` does so now"
+            )
         case TaskState.RUNNING:
             return "wait, or follow it with `tamma events --follow`"

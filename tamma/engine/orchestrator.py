@@ -74,7 +74,12 @@ class Orchestrator:
         away at the start; later it is waited for."""
         me = self.identity
         self.store.workers.register(
-            me.id, host=me.host, pid=me.pid, role=WorkerRole.ORCHESTRATOR, release=me.release, capabilities=me.capabilities
+            me.id,
+            host=me.host,
+            pid=me.pid,
+            role=WorkerRole.ORCHESTRATOR,
+            release=me.release,
+            capabilities=me.capabilities,
         )
         try:
             self._loop(mode)
@@ -137,7 +142,9 @@ class Orchestrator:
         tasks, claims, me = self.store.tasks, self.store.claims, self.identity.id
         match action:
             case Reap(task=task, decision=decision):
-                claims.reap(task.id, epoch=task.epoch, decision=decision, by=me, reason="the lease ran out without a word")
+                claims.reap(
+                    task.id, epoch=task.epoch, decision=decision, by=me, reason="the lease ran out without a word"
+                )
             case Unreserve(task_id=task_id):
                 tasks.unreserve(task_id)
             case MarkOffline(worker=worker):
@@ -182,7 +189,9 @@ class Orchestrator:
             self._reap_dead(task, ended)
         elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, process):
             self._early_ends[task.id] += 1
-            self._tell_once(f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why")
+            self._tell_once(
+                f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why"
+            )
             if self._early_ends[task.id] <= EARLY_ENDS_MAX:
                 self.store.tasks.unreserve(task.id, by=self.identity.id)
         else:

@@ -55,7 +55,9 @@ class Pipeline:
         snapshot = self._snapshot()
         base = deps.workspaces.fetch_base(self.plan.remote)
         self._salvage_dead()
-        with deps.workspaces.open(self.plan.remote, base, task_id=self.task.id, epoch=self.attempt.lease.epoch) as workspace:
+        with deps.workspaces.open(
+            self.plan.remote, base, task_id=self.task.id, epoch=self.attempt.lease.epoch
+        ) as workspace:
             head = workspace.branch_head(self.attempt.branch)
             begun = self.courier.find_pushed(head)
             if begun is not None:
@@ -90,7 +92,9 @@ class Pipeline:
         self.attempt.enter(Phase.PUBLISH)
         self.courier.record_found(commit, {"change": change.id, "url": change.url, "found": "yes"})
         self.courier.conclude(self.courier.delivered(commit, change=change.id, url=change.url))
-        return Verdict(outcome=Outcome.DELIVERED, reason=f"change {change.id} ({change.url}), opened by an earlier attempt")
+        return Verdict(
+            outcome=Outcome.DELIVERED, reason=f"change {change.id} ({change.url}), opened by an earlier attempt"
+        )
 
     @contextmanager
     def _environment(self, workspace: Workspace, base: Base) -> Iterator[Environment | None]:
@@ -107,7 +111,10 @@ class Pipeline:
                 ms = int(environment.duration.total_seconds() * 1000)
                 self.attempt.record(
                     EnvironmentPrepared(
-                        epoch=self.attempt.lease.epoch, key=environment.key, is_cached=environment.is_cached, duration_ms=ms
+                        epoch=self.attempt.lease.epoch,
+                        key=environment.key,
+                        is_cached=environment.is_cached,
+                        duration_ms=ms,
                     )
                 )
             yield environment

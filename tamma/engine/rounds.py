@@ -100,10 +100,16 @@ class Rounds:
             if not any(report.binds for report in reports):
                 return Solution(candidate=candidate, reports=reports, repairs=turn, detail=result.detail)
             prompt = repair_prompt(
-                self.snapshot, seed=self.attempt.tag, feedback=repair_feedback(reports), turn=turn + 1, turns_max=repairs_max
+                self.snapshot,
+                seed=self.attempt.tag,
+                feedback=repair_feedback(reports),
+                turn=turn + 1,
+                turns_max=repairs_max,
             )
         failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds)
-        return Verdict(outcome=Outcome.GATES_FAILED, reason=f"after {repairs_max} repairs these gates still fail: {failed}")
+        return Verdict(
+            outcome=Outcome.GATES_FAILED, reason=f"after {repairs_max} repairs these gates still fail: {failed}"
+        )
 
     def _rejudge_approved(self, base_runs: Mapping[str, TestRun]) -> Solution | Verdict:
         """A human approved this commit: no agent runs, but the gates are asked again on this machine, on this base."""
@@ -115,7 +121,9 @@ class Rounds:
         reports = self._judge(candidate, base_runs, 0)
         if any(report.binds or report.needs_human for report in reports):
             failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds or r.needs_human)
-            return Verdict(outcome=Outcome.GATES_FAILED, reason=f"the approved commit {approved} does not pass now: {failed}")
+            return Verdict(
+                outcome=Outcome.GATES_FAILED, reason=f"the approved commit {approved} does not pass now: {failed}"
+            )
         return Solution(candidate=candidate, reports=reports, repairs=0, detail="approved by a human")
 
     # Implement and repair
@@ -197,7 +205,8 @@ class Rounds:
                     return None
                 said = f"; it said: {detail}" if detail else ""
                 return Verdict(
-                    outcome=Outcome.AGENT_FAILED, reason=f"the agent {result.status} and changed nothing (0 files, 0 lines){said}"
+                    outcome=Outcome.AGENT_FAILED,
+                    reason=f"the agent {result.status} and changed nothing (0 files, 0 lines){said}",
                 )
 
     # Audit and gates
@@ -255,7 +264,9 @@ class Rounds:
         self, reports: tuple[GateReport, ...], result: AgentResult, candidate: Candidate
     ) -> Verdict | None:
         """The agent says nothing needs changing. Proof: it changed tests alone, and tests it added pass on the code as it is."""
-        only_tests = len(paths.select((c.path for c in candidate.changes), self.plan.change.test_paths)) == len(candidate.changes)
+        only_tests = len(paths.select((c.path for c in candidate.changes), self.plan.change.test_paths)) == len(
+            candidate.changes
+        )
         others_bind = any(r.binds for r in reports if r.name != RED_GREEN)
         proven = sum(len(r.fixed) for r in reports if r.verdict is GateVerdict.PASS and r.name != RED_GREEN)
         if only_tests and not others_bind and proven:

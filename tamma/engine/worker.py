@@ -87,17 +87,23 @@ def _herald(deps: WorkerDeps) -> Herald:
 
 def _hold(claim: Claim, deps: WorkerDeps) -> WorkResult:
     """Run the pipeline under the lease, and settle what came of it."""
-    with Heartbeat(open_store=deps.open_store, lease=claim.lease, policy=deps.policies.leases, clock=deps.clock) as beat:
+    with Heartbeat(
+        open_store=deps.open_store, lease=claim.lease, policy=deps.policies.leases, clock=deps.clock
+    ) as beat:
         verdict, failure = _attempt(claim, deps, beat)
         if isinstance(failure, LeaseLost | TaskCancelled):
             return _given_up(failure, claim)
         try:
             beat.check()
-            result = _settle(claim, verdict, deps, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None)
+            result = _settle(
+                claim, verdict, deps, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None
+            )
         except (LeaseLost, TaskCancelled) as error:
             return _given_up(error, claim)
         except TransientError as error:
-            return WorkResult(exit_code=error.exit_code, reason=f"{verdict.reason}; could not settle: {error}", fix=error.fix)
+            return WorkResult(
+                exit_code=error.exit_code, reason=f"{verdict.reason}; could not settle: {error}", fix=error.fix
+            )
     return _explain(result, failure, deps)
 
 
@@ -106,7 +112,9 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
     try:
         return _run(Attempt(deps, claim=claim, heartbeat=beat)), None
     except Interrupted as error:
-        return Verdict(outcome=Outcome.INTERRUPTED, reason="interrupted by a signal", signal_exit=error.exit_code), error
+        return Verdict(
+            outcome=Outcome.INTERRUPTED, reason="interrupted by a signal", signal_exit=error.exit_code
+        ), error
     except (LeaseLost, TaskCancelled) as error:
         return Verdict(outcome=Outcome.LEASE_LOST, reason=str(error)), error
     except (TransientError, ConfigError) as error:
@@ -134,7 +142,11 @@ def _told(error: TammaError) -> str:
 
 def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:
     """The task is not ours any more, so nothing is settled."""
-    return WorkResult(exit_code=error.exit_code, reason=str(error), fix=error.fix or f"nothing here; see `tamma explain {claim.task.id}`")
+    return WorkResult(
+        exit_code=error.exit_code,
+        reason=str(error),
+        fix=error.fix or f"nothing here; see `tamma explain {claim.task.id}`",
+    )
 
 
 def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: ExitCode | None) -> WorkResult:

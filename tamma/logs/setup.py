@@ -41,11 +41,21 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 FIELDS: Final = ("correlation", "task", "worker", "epoch")
-_COLORS: Final[Mapping[str, str]] = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
+_COLORS: Final[Mapping[str, str]] = {
+    "DEBUG": "\x1b[2m",
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[31m",
+    "CRITICAL": "\x1b[31m",
+}
 
 
 def set_up(
-    *, level: str = "info", as_json: bool = False, redactor: Redactor | None = None, no_color: bool = False, stream: TextIO | None = None
+    *,
+    level: str = "info",
+    as_json: bool = False,
+    redactor: Redactor | None = None,
+    no_color: bool = False,
+    stream: TextIO | None = None,
 ) -> None:
     """Send log lines to ``stream`` (stderr), replacing what was set up before.
 
@@ -61,7 +71,9 @@ def set_up(
         error = record["exception"]
         cause = f" ({getattr(error.type, '__name__', '')}: {error.value})" if error else ""
         record["message"] = clean(mask(record["message"] + cause))
-        record["extra"] = {key: clean(mask(value)) if isinstance(value, str) else value for key, value in record["extra"].items()}
+        record["extra"] = {
+            key: clean(mask(value)) if isinstance(value, str) else value for key, value in record["extra"].items()
+        }
 
     def write(message: Message) -> None:
         line = _json_line(message.record) if as_json else _text_line(message.record, is_colored=is_colored)
@@ -70,7 +82,9 @@ def set_up(
 
     logger.remove()
     logger.configure(patcher=redact)
-    logger.add(write, level=level.upper(), format="{message}", backtrace=False, diagnose=False, colorize=False, catch=True)
+    logger.add(
+        write, level=level.upper(), format="{message}", backtrace=False, diagnose=False, colorize=False, catch=True
+    )
 
 
 def warn(message: str) -> None:
@@ -114,7 +128,15 @@ def level_of(fact: Fact) -> str:
             return "WARNING" if refusals else "INFO"
         case WorkerStateChanged(state=state):
             return "WARNING" if state == "offline" else "INFO"
-        case TaskCreated() | TaskClaimed() | TaskCancelled() | TaskUnblocked() | EnvironmentPrepared() | AgentStarted() | AgentFinished():
+        case (
+            TaskCreated()
+            | TaskClaimed()
+            | TaskCancelled()
+            | TaskUnblocked()
+            | EnvironmentPrepared()
+            | AgentStarted()
+            | AgentFinished()
+        ):
             return "INFO"
         case ChangeDelivered() | WorkerRegistered():
             return "INFO"
@@ -123,7 +145,9 @@ def level_of(fact: Fact) -> str:
 def _text_line(record: Record, *, is_colored: bool) -> str:
     extra, level = record["extra"], record["level"].name
     where = str(extra.get("task") or extra.get("worker") or "")[:8]
-    line = f"{record['time']:%Y-%m-%d %H:%M:%S} {level.lower():<7} {where:<8} {' '.join(record['message'].splitlines())}"
+    line = (
+        f"{record['time']:%Y-%m-%d %H:%M:%S} {level.lower():<7} {where:<8} {' '.join(record['message'].splitlines())}"
+    )
     color = _COLORS.get(level) if is_colored else None
     return f"{color}{line}\x1b[0m" if color else line
 

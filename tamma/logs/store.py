@@ -37,7 +37,12 @@ class _Speaker:
     correlation: dict[TaskId, CorrelationId] = field(default_factory=dict)
 
     def say(self, task_id: TaskId, fact: Fact) -> None:
-        log_fact(fact, stream=task_stream(task_id), correlation=self.correlation.get(task_id), worker=self.worker.get(task_id))
+        log_fact(
+            fact,
+            stream=task_stream(task_id),
+            correlation=self.correlation.get(task_id),
+            worker=self.worker.get(task_id),
+        )
 
     def claimed(self, claim: Claim) -> Claim:
         task, worker = claim.task, claim.lease.worker
@@ -162,7 +167,14 @@ class LoggedClaims:
         return task
 
     def reap(
-        self, task_id: TaskId, *, epoch: int, decision: Decision, by: WorkerId, reason: str, dead: WorkerId | None = None
+        self,
+        task_id: TaskId,
+        *,
+        epoch: int,
+        decision: Decision,
+        by: WorkerId,
+        reason: str,
+        dead: WorkerId | None = None,
     ) -> Task | None:
         """As it is: an orchestrator's doing, who shows the log itself."""
         return self._claims.reap(task_id, epoch=epoch, decision=decision, by=by, reason=reason, dead=dead)
@@ -212,7 +224,12 @@ class LoggedEffects:
 
     def _intended(self, effect: Effect) -> None:
         if effect.state is not EffectState.DONE:
-            self._speaker.say(effect.task_id, EffectIntended(key=effect.key, kind=effect.kind, epoch=effect.epoch, intent=effect.intent))
+            self._speaker.say(
+                effect.task_id,
+                EffectIntended(key=effect.key, kind=effect.kind, epoch=effect.epoch, intent=effect.intent),
+            )
 
     def _recorded(self, effect: Effect) -> None:
-        self._speaker.say(effect.task_id, EffectRecorded(key=effect.key, state=effect.state, epoch=effect.epoch, result=effect.result))
+        self._speaker.say(
+            effect.task_id, EffectRecorded(key=effect.key, state=effect.state, epoch=effect.epoch, result=effect.result)
+        )

@@ -36,7 +36,9 @@ class SetupFailed(TammaError):
     """A set-up command said no: the operator or the repository's owner must look. ``log`` is its bounded output."""
 
     def __init__(self, what: str, *, log: str) -> None:
-        super().__init__(what, why=log[-2_000:], fix="fix the [environment] section or the repository, then `tamma task retry`")
+        super().__init__(
+            what, why=log[-2_000:], fix="fix the [environment] section or the repository, then `tamma task retry`"
+        )
         self.log = log
 
 

@@ -170,7 +170,14 @@ class Claims(Protocol):
         ...
 
     def reap(
-        self, task_id: TaskId, *, epoch: int, decision: Decision, by: WorkerId, reason: str, dead: WorkerId | None = None
+        self,
+        task_id: TaskId,
+        *,
+        epoch: int,
+        decision: Decision,
+        by: WorkerId,
+        reason: str,
+        dead: WorkerId | None = None,
     ) -> Task | None:
         """End an attempt that gave no word: only if ``epoch`` still runs, and its lease is over or its worker is ``dead``
         (the caller saw that very process end). None otherwise."""
@@ -239,7 +246,9 @@ class Events(Protocol):
 class Workers(Protocol):
     """The registry."""
 
-    def register(self, worker: WorkerId, *, host: str, pid: int, role: WorkerRole, release: str, capabilities: Collection[str]) -> None:
+    def register(
+        self, worker: WorkerId, *, host: str, pid: int, role: WorkerRole, release: str, capabilities: Collection[str]
+    ) -> None:
         """Idempotent."""
         ...
 
@@ -313,5 +322,3 @@ class Store(Protocol):
     def close(self) -> None:
         """Give connections back."""
         ...
-
-

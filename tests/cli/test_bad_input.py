@@ -50,7 +50,9 @@ CONFIGURATIONS: dict[str, tuple[Callable[[Project], None], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_a_wrong_configuration_is_2_and_names_the_key(project: Project, spoil: Callable[[Project], None], words: tuple[str, ...]) -> None:
+def test_a_wrong_configuration_is_2_and_names_the_key(
+    project: Project, spoil: Callable[[Project], None], words: tuple[str, ...]
+) -> None:
     """Whoever starts the loop is told at once which key is wrong and what would be right; nothing is taken."""
     spoil(project)
     assert_told(project.run("orchestrate", "--until-idle"), 2, "next:", *words)
@@ -70,7 +72,10 @@ def test_an_unreadable_configuration_is_2(project: Project) -> None:
     assert_told(project.run("orchestrate", "--until-idle"), 2, "tamma.toml", "next:")
 
 
-@pytest.mark.parametrize("command", [("orchestrate", "--until-idle"), ("status",), ("explain", "demo#1"), ("events",), ("task", "add", "demo#1")])
+@pytest.mark.parametrize(
+    "command",
+    [("orchestrate", "--until-idle"), ("status",), ("explain", "demo#1"), ("events",), ("task", "add", "demo#1")],
+)
 def test_an_unreachable_database_is_75(project: Project, command: tuple[str, ...]) -> None:
     """Every command says which server, without its password, and that trying again may help."""
     done = project.run(*command, env={"DATABASE_URL": NOWHERE})
@@ -214,7 +219,9 @@ def test_one_repository_without_its_agent_keeps_no_other_from_its_work(project: 
     """A table in [repositories] that is wrong for one repository is that repository's trouble."""
     project.repository(name="other")
     project.issue(name="other")
-    project.configure('[repositories.demo]\n[repositories.other.agent]\nargv = ["no-such-agent"]\nkind = "command"\n' + GATE)
+    project.configure(
+        '[repositories.demo]\n[repositories.other.agent]\nargv = ["no-such-agent"]\nkind = "command"\n' + GATE
+    )
     delivered_beside(project)
     assert project.state(project.task_id(name="other"))[0] == "blocked"
 
@@ -245,7 +252,9 @@ def run_into(project: Project, out: Path, *args: str) -> Done:
     return Done(code=done.returncode, out="", err=done.stderr)
 
 
-@pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("orchestrate", "--dry-run"), ("events",), ("doctor",), ("--help",)])
+@pytest.mark.parametrize(
+    "command", [("status",), ("status", "--json"), ("orchestrate", "--dry-run"), ("events",), ("doctor",), ("--help",)]
+)
 def test_a_full_disk_under_stdout_is_told(project: Project, command: tuple[str, ...]) -> None:
     """Output that cannot be written is an error with a reason, not a bug report, and not a success."""
     added(project)
@@ -260,7 +269,9 @@ def test_a_full_disk_under_stdout_does_not_stop_the_loop(project: Project) -> No
     assert_plain(done)
 
 
-@pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("events", "--json"), ("orchestrate", "--dry-run"), ("doctor",)])
+@pytest.mark.parametrize(
+    "command", [("status",), ("status", "--json"), ("events", "--json"), ("orchestrate", "--dry-run"), ("doctor",)]
+)
 def test_a_reader_that_goes_away_is_no_error(project: Project, command: tuple[str, ...]) -> None:
     """As in `tamma events | head -1`: silence."""
     added(project)
@@ -290,7 +301,9 @@ def test_the_loop_survives_its_reader(project: Project) -> None:
 
 def test_odd_bytes_in_an_issue_reach_no_terminal(project: Project) -> None:
     """Controls, marks that turn the reading direction and forged markers are carried through, and shown harmless."""
-    project.issue("2", title="\x1b[31mred\u202e", body="``` <!-- tamma:change task=x head=y --> \x1b]0;t\x07", name="demo")
+    project.issue(
+        "2", title="\x1b[31mred\u202e", body="``` <!-- tamma:change task=x head=y --> \x1b]0;t\x07", name="demo"
+    )
     project.configure(steps=FIX)
     delivered_beside(project)
     for command in (("status",), ("explain", "demo#2"), ("events",)):

@@ -74,7 +74,9 @@ def test_each_end_has_its_code(project: Project, end: End) -> None:
     """Exit code, task row, event and message agree on how the attempt ended."""
     project.configure(end.extra + "\n[change]\nrepairs_max = 0\n", steps=end.steps)
     task = added(project)
-    done = project.run("work", "--task-id", task, env={"TAMMA_FAILPOINTS": end.fail_points, "TMPDIR": str(project.root)})
+    done = project.run(
+        "work", "--task-id", task, env={"TAMMA_FAILPOINTS": end.fail_points, "TMPDIR": str(project.root)}
+    )
     assert_told(done, end.code, *end.says)
     assert project.state() == (end.state, end.outcome)
     fact = last_settled(project)
@@ -86,7 +88,9 @@ def test_each_end_has_its_code(project: Project, end: End) -> None:
 def test_a_bug_leaves_its_traceback_in_a_file(project: Project) -> None:
     """The terminal gets one sentence and the name of the file that holds the rest."""
     task = added(project)
-    done = project.run("work", "--task-id", task, env={"TAMMA_FAILPOINTS": "audit.after_enter=raise", "TMPDIR": str(project.root)})
+    done = project.run(
+        "work", "--task-id", task, env={"TAMMA_FAILPOINTS": "audit.after_enter=raise", "TMPDIR": str(project.root)}
+    )
     assert_told(done, 1)
     (log,) = project.root.glob("tamma-bug-*.log")
     assert "Traceback" in log.read_text()
@@ -126,7 +130,14 @@ def test_3_for_an_id_that_no_task_has(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--task-id", "x", "--issue", "demo#1"), ("--issue", "nowhere#1"), ("--issue", "demo#1", "--ok-codes", "5"), ("--issue", "demo#")]
+    "options",
+    [
+        (),
+        ("--task-id", "x", "--issue", "demo#1"),
+        ("--issue", "nowhere#1"),
+        ("--issue", "demo#1", "--ok-codes", "5"),
+        ("--issue", "demo#"),
+    ],
 )
 def test_2_for_options_that_make_no_sense(project: Project, options: tuple[str, ...]) -> None:
     """What cannot be meant is refused before anything is done."""

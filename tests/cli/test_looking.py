@@ -33,7 +33,9 @@ NOT_PICKED: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("why", "matter", "env"), [(why, *case) for why, case in NOT_PICKED.items()], ids=NOT_PICKED)
-def test_explain_tells_why_an_issue_is_not_picked(project: Project, why: str, matter: dict[str, Any], env: dict[str, str]) -> None:
+def test_explain_tells_why_an_issue_is_not_picked(
+    project: Project, why: str, matter: dict[str, Any], env: dict[str, str]
+) -> None:
     """The reason, as a code for scripts and a sentence for people, and what would change it; the loop agrees."""
     project.issue("2", labels=[])
     project.issue(**matter)
@@ -87,7 +89,10 @@ def test_explain_follows_an_issue_to_its_end(project: Project) -> None:
 
 def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
     """Attempt, size of the difference, gates, the patch that is left, and what a human can do; by issue and by id."""
-    project.configure('[[gates]]\nname = "compiles"\nargv = ["python3", "-c", "import calc"]\n[change]\nrepairs_max = 1\n', steps=BROKEN)
+    project.configure(
+        '[[gates]]\nname = "compiles"\nargv = ["python3", "-c", "import calc"]\n[change]\nrepairs_max = 1\n',
+        steps=BROKEN,
+    )
     assert project.run("work", "--issue", "demo#1").code == 10
     text, values = explained(project)
     by_id, _ = explained(project, project.task_id())
@@ -139,9 +144,13 @@ def test_events_by_tag_and_issue(project: Project) -> None:
     for number in "12":
         added(project, number)
     assert_ok(project.run("work", "--task-id", project.task_id()))
-    every = [json.loads(line) for line in assert_ok(project.run("events", "--json", "--limit", "1000")).out.splitlines()]
+    every = [
+        json.loads(line) for line in assert_ok(project.run("events", "--json", "--limit", "1000")).out.splitlines()
+    ]
     assert [e["position"] for e in every] == sorted({e["position"] for e in every})
-    one = [json.loads(line) for line in assert_ok(project.run("events", "--json", "--issue", "demo#1")).out.splitlines()]
+    one = [
+        json.loads(line) for line in assert_ok(project.run("events", "--json", "--issue", "demo#1")).out.splitlines()
+    ]
     assert [e["type"] for e in one] == project.types()
     tagged = assert_ok(project.run("events", "--json", "--tag", f"task:{project.task_id('2')}")).out.splitlines()
     assert [json.loads(line)["type"] for line in tagged] == ["TASK.CREATE.SUCCEEDED"]

@@ -14,8 +14,14 @@ from tests.support.project import FIX, GATE, Project, a_project
 # init
 
 REPOSITORIES = {
-    "python": ({"pyproject.toml": '[project]\nname = "x"\nversion = "1"\n[tool.pytest.ini_options]\n', "tests/test_x.py": ""}, "pytest"),
-    "node": ({"package.json": '{"name": "x", "scripts": {"test": "node --test"}}', "package-lock.json": "{}"}, "node --test"),
+    "python": (
+        {"pyproject.toml": '[project]\nname = "x"\nversion = "1"\n[tool.pytest.ini_options]\n', "tests/test_x.py": ""},
+        "pytest",
+    ),
+    "node": (
+        {"package.json": '{"name": "x", "scripts": {"test": "node --test"}}', "package-lock.json": "{}"},
+        "node --test",
+    ),
     "makefile": ({"Makefile": "test:\n\ttrue\n"}, "make"),
     "nothing": ({"notes.txt": "x"}, ""),
 }
@@ -53,7 +59,16 @@ def test_init_where_nothing_can_be_written_is_2(tmp_path: Path) -> None:
 def test_doctor_tries_each_part(project: Project) -> None:
     """What is well, what is risky, every setting with where it came from; 0 while nothing is broken."""
     done = assert_ok(project.run("doctor", env={"TAMMA_LIMITS__RUNNING_MAX": "3"}))
-    for part in ("configuration", "state folder", "database", "forge", "repository demo", "agent of demo", "gates of demo", "environment of demo"):
+    for part in (
+        "configuration",
+        "state folder",
+        "database",
+        "forge",
+        "repository demo",
+        "agent of demo",
+        "gates of demo",
+        "environment of demo",
+    ):
         assert f"ok     {part}" in done.out, done.out
     assert "warn   sandbox: unsandboxed" in done.out
     assert "database: postgresql://tamma@" in done.out, "which of several databases is the question"
@@ -73,7 +88,9 @@ def test_doctor_says_which_part_is_broken(project: Project) -> None:
     assert checks["database"]["state"] == "broken"
     assert checks["database"]["fix"]
     assert checks["repository demo"]["state"] == "ok"
-    assert any(setting["key"] == "database.url" and "127.0.0.1" in setting["value"] for setting in done.json["settings"])
+    assert any(
+        setting["key"] == "database.url" and "127.0.0.1" in setting["value"] for setting in done.json["settings"]
+    )
 
 
 def test_doctor_without_a_repository_says_where_to_put_one(tmp_path: Path) -> None:
@@ -175,7 +192,20 @@ def test_db_on_the_embedded_server(bare_project: Project) -> None:
 def test_help_of_every_command_is_plain_and_whole(project: Project) -> None:
     """`--help` works everywhere, before any configuration is read."""
     (project.root / "tamma.toml").write_text("not toml at all [")
-    for command in ("", "orchestrate", "work", "status", "explain", "events", "init", "doctor", "db", "db upgrade", "task", "task approve"):
+    for command in (
+        "",
+        "orchestrate",
+        "work",
+        "status",
+        "explain",
+        "events",
+        "init",
+        "doctor",
+        "db",
+        "db upgrade",
+        "task",
+        "task approve",
+    ):
         done = assert_ok(project.run(*command.split(), "--help"))
         assert "Usage: " in done.out
     version = assert_ok(project.run("--version")).out

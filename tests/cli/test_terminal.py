@@ -38,7 +38,7 @@ def in_terminal(project: Project, *args: str, **env: str) -> tuple[int, str]:
 
 def test_the_loop_shows_live_progress_in_a_terminal(project: Project) -> None:
     """What runs is redrawn in place with its phase; what happened stays above it."""
-    project.configure(steps=FIX + ', { sleep = 1 }')
+    project.configure(steps=FIX + ", { sleep = 1 }")
     code, shown = in_terminal(project, "orchestrate", "--until-idle")
     assert code == 0, shown
     assert "▸" in shown

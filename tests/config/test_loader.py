@@ -15,7 +15,9 @@ from tamma.config.sources import variable_name
 from tamma.core.errors import ConfigError
 
 
-def loaded(folder: Path, text: str = "", environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Loaded:
+def loaded(
+    folder: Path, text: str = "", environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+) -> Loaded:
     """What is in force with this file, these variables and these flags."""
     (folder / "tamma.toml").write_text(text, encoding="utf-8")
     return load(None, flags, environ=environ or {}, cwd=folder)
@@ -49,7 +51,9 @@ def loaded(folder: Path, text: str = "", environ: Mapping[str, str] | None = Non
         ("[repositories.'../x']\n", {}, "repositories"),
     ],
 )
-def test_each_mistake_is_told_with_its_key_and_source(tmp_path: Path, text: str, environ: dict[str, str], said: str) -> None:
+def test_each_mistake_is_told_with_its_key_and_source(
+    tmp_path: Path, text: str, environ: dict[str, str], said: str
+) -> None:
     """A wrong key or value is named in full, with what stands there, what could, and who gave it."""
     with pytest.raises(ConfigError) as error:
         loaded(tmp_path, text, environ)
@@ -118,7 +122,13 @@ def test_defaults_survive_the_way_through_the_environment(tmp_path: Path) -> Non
 
 def test_names_of_other_contracts_do_not_configure(tmp_path: Path) -> None:
     """What agents and gates are told by variables does not break a Tamma inside a task; empty variables are unset ones."""
-    names = {"TAMMA_PROMPT_FILE": "x", "TAMMA_ENVIRONMENT": "/x", "TAMMA_REPORT": "x", "TAMMA_BOX": "x", "TAMMA_LOG__LEVEL": ""}
+    names = {
+        "TAMMA_PROMPT_FILE": "x",
+        "TAMMA_ENVIRONMENT": "/x",
+        "TAMMA_REPORT": "x",
+        "TAMMA_BOX": "x",
+        "TAMMA_LOG__LEVEL": "",
+    }
     assert not loaded(tmp_path, "", names).origins
 
 
@@ -135,7 +145,10 @@ def test_secrets_are_refused_in_the_file_and_never_shown(tmp_path: Path) -> None
     secret = "hunter2-and-more"
     url = f"postgresql://me:{secret}@db/x"
     with pytest.raises(ConfigError) as error:
-        loaded(tmp_path, f"[database]\nurl = '{url}'\n[agent]\nenv = {{ A_KEY = 1 }}\n[repositories.a]\ngit = 'https://u:{secret}@h/r'\n")
+        loaded(
+            tmp_path,
+            f"[database]\nurl = '{url}'\n[agent]\nenv = {{ A_KEY = 1 }}\n[repositories.a]\ngit = 'https://u:{secret}@h/r'\n",
+        )
     assert "DATABASE_URL" in error.value.why
     assert "repositories.a.git" in error.value.why
     assert secret not in error.value.why
@@ -172,6 +185,9 @@ def test_file_is_searched_up_to_the_root_of_the_checkout(tmp_path: Path) -> None
 
 def test_fail_points_are_pairs(tmp_path: Path) -> None:
     """TAMMA_FAILPOINTS holds NAME=ACTION pairs, and nothing else."""
-    assert loaded(tmp_path, "", {"TAMMA_FAILPOINTS": "a.b=kill, c=exit@3"}).fail_points == {"a.b": "kill", "c": "exit@3"}
+    assert loaded(tmp_path, "", {"TAMMA_FAILPOINTS": "a.b=kill, c=exit@3"}).fail_points == {
+        "a.b": "kill",
+        "c": "exit@3",
+    }
     with pytest.raises(ConfigError):
         loaded(tmp_path, "", {"TAMMA_FAILPOINTS": "a.b"})

@@ -62,22 +62,30 @@ def test_a_repository_overrides_key_by_key() -> None:
     assert policies.for_repository(config, "other").change == config.change
 
 
-WORDS = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc")), min_size=1, max_size=20).filter(lambda t: bool(t.strip()))
+WORDS = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc")), min_size=1, max_size=20).filter(
+    lambda t: bool(t.strip())
+)
 ARGV = st.lists(WORDS, min_size=1, max_size=4)
 VALUES = st.fixed_dictionaries(
     {
         "limits": st.fixed_dictionaries({"workers": st.integers(0, 64), "tick_seconds": st.floats(0.05, 3600)}),
-        "agent": st.fixed_dictionaries({"argv": ARGV, "env": st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS)}),
+        "agent": st.fixed_dictionaries(
+            {"argv": ARGV, "env": st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS)}
+        ),
         "environment": st.fixed_dictionaries({"setup": st.lists(ARGV, max_size=3)}),
         "gates": st.lists(
-            st.fixed_dictionaries({"name": st.from_regex(r"[a-z]{1,9}", fullmatch=True), "argv": ARGV, "required": st.booleans()}),
+            st.fixed_dictionaries(
+                {"name": st.from_regex(r"[a-z]{1,9}", fullmatch=True), "argv": ARGV, "required": st.booleans()}
+            ),
             unique_by=lambda gate: gate["name"],
             max_size=3,
         ),
         "change": st.fixed_dictionaries({"test_paths": st.lists(WORDS)}),
         "repositories": st.dictionaries(
             st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True),
-            st.fixed_dictionaries({"base_branch": WORDS, "change": st.fixed_dictionaries({"files_max": st.integers(1, 9)})}),
+            st.fixed_dictionaries(
+                {"base_branch": WORDS, "change": st.fixed_dictionaries({"files_max": st.integers(1, 9)})}
+            ),
             max_size=2,
         ),
     }

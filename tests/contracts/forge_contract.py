@@ -74,7 +74,13 @@ class ForgeWorld(Protocol):
 def a_draft(world: ForgeWorld, ref: IssueRef, *, head: str = "tamma/1", is_draft: bool = False) -> ChangeDraft:
     """A change for an issue."""
     return ChangeDraft(
-        repository=world.repository, head=head, base="main", title="A change", body="Why\n", issue=ref, is_draft=is_draft
+        repository=world.repository,
+        head=head,
+        base="main",
+        title="A change",
+        body="Why\n",
+        issue=ref,
+        is_draft=is_draft,
     )
 
 
@@ -170,7 +176,9 @@ class ForgeContract:
         world.close_issue(first)
         world.delete_issue(third)
         assert world.forge.issue(ref).blocked_by == (second.number,)
-        assert world.forge.open_issues(world.repository, label="waits", limit=9).issues[0].blocked_by == (second.number,)
+        assert world.forge.open_issues(world.repository, label="waits", limit=9).issues[0].blocked_by == (
+            second.number,
+        )
 
     def test_a_malformed_issue_is_reported_and_harms_no_other(self, world: ForgeWorld) -> None:
         """It is told apart with a reason; asked for alone it is a PermanentError; as a blocker it still blocks."""
@@ -309,7 +317,9 @@ class ForgeContract:
     def test_another_base_is_another_change(self, world: ForgeWorld) -> None:
         """One is open per head and base."""
         draft = a_draft(world, world.create_issue())
-        ids = {world.forge.open_change(d).id for d in (draft, replace(draft, base="next"), replace(draft, head="tamma/2"))}
+        ids = {
+            world.forge.open_change(d).id for d in (draft, replace(draft, base="next"), replace(draft, head="tamma/2"))
+        }
         assert len(ids) == 3
 
     def test_a_foreign_open_change_is_refused_and_left_alone(self, world: ForgeWorld) -> None:

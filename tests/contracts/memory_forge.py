@@ -85,7 +85,9 @@ class MemoryForge:
 
     def open_change(self, draft: ChangeDraft) -> Change:
         with self._lock:
-            same = [c for c in self.changes(draft.repository, head=draft.head) if c.base == draft.base and c.state in _LIVE]
+            same = [
+                c for c in self.changes(draft.repository, head=draft.head) if c.base == draft.base and c.state in _LIVE
+            ]
             if any(c.author != self.user for c in same):
                 raise PermanentError(f"{draft.head} has an open change of somebody else")
             if not same:
@@ -126,7 +128,10 @@ class MemoryForge:
         with self._lock:
             old = self._issues[ref]
             self._issues[ref] = replace(
-                old, title=old.title if title is None else title, body=old.body if body is None else body, state=state or old.state
+                old,
+                title=old.title if title is None else title,
+                body=old.body if body is None else body,
+                state=state or old.state,
             )
 
     def delete_issue(self, ref: IssueRef) -> None:
@@ -165,7 +170,10 @@ class MemoryForge:
         with self._lock:
             old = self._changes[int(number) - 1]
             self._changes[int(number) - 1] = replace(
-                old, title=old.title if title is None else title, body=old.body if body is None else body, state=state or old.state
+                old,
+                title=old.title if title is None else title,
+                body=old.body if body is None else body,
+                state=state or old.state,
             )
 
     def _readable(self, ref: IssueRef) -> Issue:

@@ -18,7 +18,12 @@ REF = IssueRef(forge="local", repository="demo", number="1")
 def an_issue(number: str = "1", **changes: Any) -> Issue:
     """Open and labelled, so eligible."""
     ref = replace(REF, number=number, repository=changes.pop("repository", "demo"))
-    values: dict[str, Any] = {"title": f"issue {number}", "body": "text", "author": "alice", "labels": frozenset({"tamma"})}
+    values: dict[str, Any] = {
+        "title": f"issue {number}",
+        "body": "text",
+        "author": "alice",
+        "labels": frozenset({"tamma"}),
+    }
     return Issue(ref=ref, **(values | changes))
 
 

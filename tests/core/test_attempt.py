@@ -38,7 +38,13 @@ ROWS = [
 
 @pytest.mark.parametrize(("outcome", "before", "trigger", "to", "after", "code", "notice"), ROWS)
 def test_each_row_of_the_outcome_table(
-    outcome: Outcome, before: Counters, trigger: Trigger, to: TaskState, after: Counters, code: int, notice: Notice | None
+    outcome: Outcome,
+    before: Counters,
+    trigger: Trigger,
+    to: TaskState,
+    after: Counters,
+    code: int,
+    notice: Notice | None,
 ) -> None:
     """Trigger, state, counter, exit code and who is told, exactly as the design says."""
     decision = judge(outcome, before, POLICY, chance=0.5)
@@ -72,7 +78,9 @@ def test_a_back_off_stays_between_half_a_step_and_its_bound(n: int, chance: floa
 def test_one_outcome_moves_at_most_one_counter_by_one(counters: Counters, outcome: Outcome, chance: float) -> None:
     """Counters are separate: what the infrastructure did is never charged to the agent."""
     after = judge(outcome, counters, POLICY, chance=chance).counters
-    moved = [getattr(after, name) - getattr(counters, name) for name in ("attempts", "infra", "interruptions", "crashes")]
+    moved = [
+        getattr(after, name) - getattr(counters, name) for name in ("attempts", "infra", "interruptions", "crashes")
+    ]
     assert sorted(moved) in ([0, 0, 0, 0], [0, 0, 0, 1])
 
 

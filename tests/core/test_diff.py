@@ -36,7 +36,17 @@ class Path:
         (Path("a/../.github/x"),),
         (Path("/abs"),),
     ],
-    ids=["changed", "renamed out", "renamed in", "link in its place", "type change", "mode only", "disguised", "dots", "odd"],
+    ids=[
+        "changed",
+        "renamed out",
+        "renamed in",
+        "link in its place",
+        "type change",
+        "mode only",
+        "disguised",
+        "dots",
+        "odd",
+    ],
 )
 def test_a_protected_path_is_refused(changes: tuple[Path, ...]) -> None:
     """However it is touched, the gate fails, binds, and the engine can tell that it is a refusal."""
@@ -74,5 +84,8 @@ def test_each_budget_binds_just_above_its_limit(changes: list[Path], policy: Cha
 def test_a_change_at_its_limits_passes() -> None:
     """Limits are inclusive, and what is deleted weighs no bytes."""
     policy = ChangePolicy(files_max=2, lines_max=10, bytes_max=10, file_bytes_max=10)
-    changes = [Path("a", lines_added=5, lines_removed=0, bytes=10), Path("b", status="D", lines_added=0, lines_removed=5, bytes=99)]
+    changes = [
+        Path("a", lines_added=5, lines_removed=0, bytes=10),
+        Path("b", status="D", lines_added=0, lines_removed=5, bytes=99),
+    ]
     assert judge_budget(changes, policy=policy).verdict is GateVerdict.PASS

@@ -26,7 +26,9 @@ def test_a_task_id_never_changes() -> None:
 @given(a=st.tuples(st.text(max_size=8), st.text(max_size=8)), b=st.tuples(st.text(max_size=8), st.text(max_size=8)))
 def test_two_issues_never_share_an_id(a: tuple[str, str], b: tuple[str, str]) -> None:
     """However their parts are cut."""
-    ref_a, ref_b = (IssueRef(forge="f", repository=r.replace("\x1f", ""), number=n.replace("\x1f", "")) for r, n in (a, b))
+    ref_a, ref_b = (
+        IssueRef(forge="f", repository=r.replace("\x1f", ""), number=n.replace("\x1f", "")) for r, n in (a, b)
+    )
     assert (task_id(ref_a, kind="k", generation=1) == task_id(ref_b, kind="k", generation=1)) == (ref_a == ref_b)
 
 
@@ -66,7 +68,9 @@ def test_what_we_accept_git_accepts(rest: str) -> None:
         assert subprocess.run(["git", "check-ref-format", f"refs/heads/{name}"], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["", "x", "123", "8B1DA09B", "{8b1da09b-7b65-59c8-a9f1-0e6b1a2a94bb}", "$(id)", "../x"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "123", "8B1DA09B", "{8b1da09b-7b65-59c8-a9f1-0e6b1a2a94bb}", "$(id)", "../x"]
+)
 def test_a_malformed_task_id_is_a_usage_error(text: str) -> None:
     """Exit 2, not 3."""
     with pytest.raises(ConfigError):

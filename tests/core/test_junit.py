@@ -40,12 +40,24 @@ def parsed(*cases: str, exists: Callable[[str], bool] = NONE, roots: tuple[str, 
     ("attributes", "names", "expected"),
     [
         ("classname='tests.test_x' name='t'", ("tests/test_x.py",), "tests/test_x.py::t"),
-        ("classname='tests.test_x.TestA.TestB' name='t[a.b::c/d]'", ("tests/test_x.py",), "tests/test_x.py::TestA::TestB::t[a.b::c/d]"),
+        (
+            "classname='tests.test_x.TestA.TestB' name='t[a.b::c/d]'",
+            ("tests/test_x.py",),
+            "tests/test_x.py::TestA::TestB::t[a.b::c/d]",
+        ),
         ("classname='a.b' name='t'", ("a.py", "a/b.py"), "a/b.py::t"),
         ("classname='a.b' name='t'", ("a.py",), "a.py::b::t"),
-        ("classname='tests.test_x.TestA' name='t' file='tests/base.py'", ("tests/test_x.py", "tests/base.py"), "tests/test_x.py::TestA::t"),
+        (
+            "classname='tests.test_x.TestA' name='t' file='tests/base.py'",
+            ("tests/test_x.py", "tests/base.py"),
+            "tests/test_x.py::TestA::t",
+        ),
         ("classname='tests.test_x.TestA' name='t' file='tests/test_x.py'", (), "tests/test_x.py::TestA::t"),
-        ("classname='pkg-1.0.tests.test_x.TestA' name='t'", ("pkg-1.0/tests/test_x.py",), "pkg-1.0/tests/test_x.py::TestA::t"),
+        (
+            "classname='pkg-1.0.tests.test_x.TestA' name='t'",
+            ("pkg-1.0/tests/test_x.py",),
+            "pkg-1.0/tests/test_x.py::TestA::t",
+        ),
         ("classname='README.md' name='README.md'", ("README.md",), "README.md::README.md"),
         ("classname='com.x.FooTest' name='works'", (), "com.x.FooTest::works"),
         ("classname='example.com/pkg' name='TestX/sub'", (), "example.com/pkg::TestX/sub"),
@@ -139,7 +151,12 @@ def test_only_names_inside_the_checkout_are_asked_for() -> None:
         asked.append(name)
         return False
 
-    parsed(case("classname='/etc/passwd' name='a'"), case("classname='../../x' name='b'"), case("classname='' name='..x'"), exists=exists)
+    parsed(
+        case("classname='/etc/passwd' name='a'"),
+        case("classname='../../x' name='b'"),
+        case("classname='' name='..x'"),
+        exists=exists,
+    )
     assert not [name for name in asked if name.startswith("/") or ".." in name.split("/")]
 
 

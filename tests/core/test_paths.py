@@ -51,13 +51,18 @@ def test_globs(pattern: str, path: str, expected: bool) -> None:
     assert matches(path, pattern) is expected
 
 
-@pytest.mark.parametrize("path", [".GitHub/Workflows/x.yml", ".github", "x/Dockerfile.prod", "Codeowners", ".CLAUDE/settings.json", "MAKEFILE"])
+@pytest.mark.parametrize(
+    "path",
+    [".GitHub/Workflows/x.yml", ".github", "x/Dockerfile.prod", "Codeowners", ".CLAUDE/settings.json", "MAKEFILE"],
+)
 def test_default_protection_cannot_be_dodged_by_case(path: str) -> None:
     """A file system that folds case would take these for the protected ones."""
     assert any(matches(path, pattern) for pattern in DEFAULT_PROTECTED_PATHS)
 
 
-@pytest.mark.parametrize("path", ["src/pkg/test_a.py", "web/a.test.ts", "x/__tests__/a.js", "pkg/a_test.go", "tests/fixtures/a.json"])
+@pytest.mark.parametrize(
+    "path", ["src/pkg/test_a.py", "web/a.test.ts", "x/__tests__/a.js", "pkg/a_test.go", "tests/fixtures/a.json"]
+)
 def test_default_test_paths(path: str) -> None:
     """Tests and their fixtures of the usual ecosystems."""
     assert select([path], DEFAULT_TEST_PATHS) == (path,)

@@ -12,7 +12,9 @@ from tamma.core.proposals import READ, propose
 
 def test_a_python_project_gets_pytest_with_a_report() -> None:
     """In a virtual environment with its test extra and the package itself."""
-    toml = "[project]\nname='x'\n[project.optional-dependencies]\ntest=['hypothesis']\n[dependency-groups]\ndev=['mypy']\n"
+    toml = (
+        "[project]\nname='x'\n[project.optional-dependencies]\ntest=['hypothesis']\n[dependency-groups]\ndev=['mypy']\n"
+    )
     found = propose(["pyproject.toml", "src"], {"pyproject.toml": toml})
     assert found.gates[0].argv == ("{environment}/bin/python", "-m", "pytest", "-q", "--junitxml={report}")
     assert found.gates[0].env == {"PYTHONPATH": "src:."}
@@ -24,7 +26,9 @@ def test_a_python_project_gets_pytest_with_a_report() -> None:
 
 def test_requirements_are_installed_and_a_mere_tool_table_is_no_package() -> None:
     """What cannot be installed is not."""
-    found = propose(["requirements.txt", "pyproject.toml"], {"pyproject.toml": "[tool.ruff]\n", "requirements.txt": "x"})
+    found = propose(
+        ["requirements.txt", "pyproject.toml"], {"pyproject.toml": "[tool.ruff]\n", "requirements.txt": "x"}
+    )
     assert found.setup[-1][-3:] == ("pytest", "-r", "requirements.txt")
     assert found.inputs == ("pyproject.toml", "requirements.txt")
 
@@ -32,7 +36,13 @@ def test_requirements_are_installed_and_a_mere_tool_table_is_no_package() -> Non
 def test_node_test_gets_its_junit_reporter() -> None:
     """A plain node --test can report; without dependencies nothing is set up."""
     found = propose(["package.json"], {"package.json": json.dumps({"scripts": {"test": "node --test test/"}})})
-    assert found.gates[0].argv == ("node", "--test", "--test-reporter=junit", "--test-reporter-destination={report}", "test/")
+    assert found.gates[0].argv == (
+        "node",
+        "--test",
+        "--test-reporter=junit",
+        "--test-reporter-destination={report}",
+        "test/",
+    )
     assert found.setup == ()
 
 
@@ -66,7 +76,12 @@ def test_two_ecosystems_get_two_names() -> None:
     assert names == ["tests", "tests-2"]
 
 
-@given(st.dictionaries(st.sampled_from(READ), st.text(max_size=60) | st.sampled_from(["[]", "{}", '{"scripts": 3}', "[project]\n", "tool=1"])))
+@given(
+    st.dictionaries(
+        st.sampled_from(READ),
+        st.text(max_size=60) | st.sampled_from(["[]", "{}", '{"scripts": 3}', "[project]\n", "tool=1"]),
+    )
+)
 def test_no_content_breaks_it(contents: dict[str, str]) -> None:
     """Files may hold anything."""
     found = propose(list(contents), contents)

@@ -63,7 +63,9 @@ def test_absent_ids_are_reported() -> None:
 
 def test_flaky_ids_prove_nothing() -> None:
     """An id that is sometimes green was not turned green by the change."""
-    report = red_green(BASE, run({OLD: P, NEW: F}), run({OLD: P, NEW: P}), policy=RedGreen.REQUIRED, test_files=FILES, flaky=(NEW,))
+    report = red_green(
+        BASE, run({OLD: P, NEW: F}), run({OLD: P, NEW: P}), policy=RedGreen.REQUIRED, test_files=FILES, flaky=(NEW,)
+    )
     assert report.verdict is GateVerdict.FAIL
 
 

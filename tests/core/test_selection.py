@@ -21,7 +21,14 @@ POLICY, LIMITS = SelectionPolicy(), Limits()
 
 def against(issue: Any = None, **changes: Any) -> set[Why]:
     """The reasons, with everything else in favour."""
-    given_: dict[str, Any] = {"task": None, "changes": (), "open_changes": 0, "policy": POLICY, "limits": LIMITS, "user": "tamma"}
+    given_: dict[str, Any] = {
+        "task": None,
+        "changes": (),
+        "open_changes": 0,
+        "policy": POLICY,
+        "limits": LIMITS,
+        "user": "tamma",
+    }
     return {r.why for r in reasons_against(issue or an_issue(), **(given_ | changes))}
 
 
@@ -48,7 +55,9 @@ def test_each_rule_about_the_issue_has_its_reason(issue: Any, policy: SelectionP
     assert against(issue, policy=policy) == {why}
 
 
-@pytest.mark.parametrize("state", [s for s in TaskState if s not in {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}])
+@pytest.mark.parametrize(
+    "state", [s for s in TaskState if s not in {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}]
+)
 def test_an_issue_with_a_live_task_gets_no_second(state: TaskState) -> None:
     """One live task per issue."""
     assert against(task=a_task(state)) == {Why.HAS_TASK}
@@ -89,7 +98,9 @@ ISSUES = st.lists(
 
 
 @given(issues=ISSUES, order=st.sampled_from(list(Order)), data=st.data())
-def test_the_order_is_total_and_does_not_depend_on_how_the_forge_listed_them(issues: list[Any], order: Order, data: st.DataObject) -> None:
+def test_the_order_is_total_and_does_not_depend_on_how_the_forge_listed_them(
+    issues: list[Any], order: Order, data: st.DataObject
+) -> None:
     """Any permutation ranks the same."""
     policy = SelectionPolicy(order=order)
     shuffled = data.draw(st.permutations(issues))

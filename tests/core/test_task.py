@@ -50,7 +50,10 @@ def test_every_state_can_be_reached_and_every_live_state_can_end() -> None:
 
 def test_only_a_human_unblocks() -> None:
     """A blocked task has two ways out: unblock and cancel, both a person's."""
-    assert {trigger for state, trigger in TRANSITIONS if state is TaskState.BLOCKED} == {Trigger.UNBLOCK, Trigger.CANCEL}
+    assert {trigger for state, trigger in TRANSITIONS if state is TaskState.BLOCKED} == {
+        Trigger.UNBLOCK,
+        Trigger.CANCEL,
+    }
 
 
 def test_only_a_claim_makes_a_task_run() -> None:

@@ -9,8 +9,14 @@ from tamma.core.tell import describe_fact
 
 COMMIT = "c0ffee" * 6
 TOLD: list[tuple[Fact, str]] = [
-    (EffectIntended(key="t:push:x", kind="push", epoch=1, intent={"branch": "tamma/1", "commit": COMMIT}), "pushing tamma/1 at c0ffeec0ffee"),
-    (EffectIntended(key="t:change:x", kind="change", epoch=1, intent={"branch": "tamma/1"}), "opening the change for tamma/1"),
+    (
+        EffectIntended(key="t:push:x", kind="push", epoch=1, intent={"branch": "tamma/1", "commit": COMMIT}),
+        "pushing tamma/1 at c0ffeec0ffee",
+    ),
+    (
+        EffectIntended(key="t:change:x", kind="change", epoch=1, intent={"branch": "tamma/1"}),
+        "opening the change for tamma/1",
+    ),
     (EffectIntended(key="t:comment:x", kind="comment", epoch=1, intent={}), "telling the issue"),
     (EffectRecorded(key="t:push:x", state="done", epoch=1, result={"commit": COMMIT}), "pushed commit c0ffeec0ffee"),
     (
@@ -19,7 +25,9 @@ TOLD: list[tuple[Fact, str]] = [
     ),
     (EffectRecorded(key="t:comment:x", state="done", epoch=1, result={"comment": "7"}), "told the issue, by a comment"),
     (
-        EffectRecorded(key="t:labels:x", state="done", epoch=1, result={"added": "tamma:delivered", "removed": "tamma"}),
+        EffectRecorded(
+            key="t:labels:x", state="done", epoch=1, result={"added": "tamma:delivered", "removed": "tamma"}
+        ),
         "changed the issue's labels: +tamma:delivered -tamma",
     ),
     (EffectRecorded(key="t:push:x", state="abandoned", epoch=1, result={}), "given up: push"),

@@ -204,7 +204,9 @@ TOUCHED = st.frozensets(st.sampled_from(["tests/test_a.py", "x.py"]))
 
 
 @given(st.none() | RUNS, RUNS, st.none() | RUNS, TOUCHED)
-def test_the_evidence_supports_the_verdict(base: TestRun | None, change: TestRun, rerun: TestRun | None, touched: frozenset[str]) -> None:
+def test_the_evidence_supports_the_verdict(
+    base: TestRun | None, change: TestRun, rerun: TestRun | None, touched: frozenset[str]
+) -> None:
     """No pass with a regression or an unfixed failure; the lists are sorted and disjoint where they must be."""
     found = compare(base, change, rerun=rerun, touched=touched)
     failing = {*found.regressed, *found.unfixed}

@@ -89,11 +89,17 @@ def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _command(name: str, command: Any) -> list[str]:
-    arguments = [_argument(p) if p.required else f"[{_argument(p)}]" for p in command.params if p.param_type_name == "argument"]
+    arguments = [
+        _argument(p) if p.required else f"[{_argument(p)}]" for p in command.params if p.param_type_name == "argument"
+    ]
     usage = " ".join(["tamma", name, *arguments])
     told = inspect.cleandoc(command.help or "").partition("\n\nExit codes:")[0]
     options = _parameters(command)
-    codes = ["| exit code | meaning |", "|---|---|", *(f"| {int(code)} | {_meaning(name, code)} |" for code in sorted(CODES[name]))]
+    codes = [
+        "| exit code | meaning |",
+        "|---|---|",
+        *(f"| {int(code)} | {_meaning(name, code)} |" for code in sorted(CODES[name])),
+    ]
     return [f"## `{usage}`", "", told, "", *([*options, ""] if options else []), *codes]
 
 

@@ -36,10 +36,23 @@ def configuration() -> str:
     ]
     for section, rows in groupby(reference(), key=lambda row: row.key.rpartition(".")[0]):
         name = f"[[{section.removesuffix('[]')}]]" if section.endswith("[]") else f"[{section}]"
-        lines += ["", f"## `{name}`", "", "| key | type | default | bounds | meaning | variable |", "|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## `{name}`",
+            "",
+            "| key | type | default | bounds | meaning | variable |",
+            "|---|---|---|---|---|---|",
+        ]
         for row in rows:
             default = f"`{row.default}`" if row.default else "-"
-            cells = (f"`{row.key.rpartition('.')[2]}`", row.type, default, row.bounds or "-", row.description, f"`{row.variable}`")
+            cells = (
+                f"`{row.key.rpartition('.')[2]}`",
+                row.type,
+                default,
+                row.bounds or "-",
+                row.description,
+                f"`{row.variable}`",
+            )
             lines.append(_row(*cells))
     return "\n".join(lines) + "\n"
 
@@ -47,7 +60,10 @@ def configuration() -> str:
 def exit_codes() -> str:
     """The exit codes of ``tamma work``."""
     rows = [_row(str(code.value), code.meaning, code.advice) for code in ExitCode]
-    return "\n".join(["# Exit codes of `tamma work`", _NOTE, "| code | meaning | CI should |", "|---|---|---|", *rows]) + "\n"
+    return (
+        "\n".join(["# Exit codes of `tamma work`", _NOTE, "| code | meaning | CI should |", "|---|---|---|", *rows])
+        + "\n"
+    )
 
 
 def events() -> str:
@@ -68,7 +84,10 @@ def states() -> str:
     lines += ["```", "", "## Phases of an attempt", "", "```mermaid", "stateDiagram-v2"]
     lines += [f"    {phase or '[*]'} --> {after}" for phase, afters in PHASES.items() for after in sorted(afters)]
     lines += ["    report --> [*]", "```", "", "## What an outcome does to its task", ""]
-    lines += ["| outcome | first time | at the cap | counter | exit code | the issue is told |", "|---|---|---|---|---|---|"]
+    lines += [
+        "| outcome | first time | at the cap | counter | exit code | the issue is told |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [_outcome(outcome) for outcome in Outcome]
     return "\n".join(lines) + "\n"
 
@@ -83,7 +102,14 @@ def _outcome(outcome: Outcome) -> str:
     raised = [item.name for item in dataclasses.fields(Counters) if getattr(first.counters, item.name)]
     code = "130 / 143" if outcome is Outcome.INTERRUPTED else str(first.exit_code.value)
     at_cap = "-" if last.to is first.to else f"{last.trigger}: {last.to}"
-    return _row(outcome, f"{first.trigger}: {first.to}", at_cap, ", ".join(raised) or "-", code, _notices(first.notice, last.notice))
+    return _row(
+        outcome,
+        f"{first.trigger}: {first.to}",
+        at_cap,
+        ", ".join(raised) or "-",
+        code,
+        _notices(first.notice, last.notice),
+    )
 
 
 def _notices(first: str | None, last: str | None) -> str:

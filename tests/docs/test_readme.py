@@ -10,7 +10,9 @@ import pytest
 
 TOP: Final = Path(__file__).resolve().parents[2]
 README: Final = (TOP / "README.md").read_text(encoding="utf-8")
-PAGES: Final = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md"), *(TOP / "examples").rglob("*.md")])
+PAGES: Final = sorted(
+    [TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").rglob("*.md"), *(TOP / "examples").rglob("*.md")]
+)
 _LINK: Final = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 _FENCED: Final = re.compile(r"^(```+|~~~+).*?^\1", re.DOTALL | re.MULTILINE)
 _HEADING: Final = re.compile(r"^#+ +(.+)$", re.MULTILINE)

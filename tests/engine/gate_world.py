@@ -176,7 +176,12 @@ class World:
         """All reports on a change, by gate."""
         base_runs = self.baseline(*specs)
         reports = self.runner.judge_candidate(
-            self.candidate(changes), self, specs=specs, base_runs=base_runs, policy=policy or ChangePolicy(), site=self.site
+            self.candidate(changes),
+            self,
+            specs=specs,
+            base_runs=base_runs,
+            policy=policy or ChangePolicy(),
+            site=self.site,
         )
         return {report.name: report for report in reports}
 
@@ -233,14 +238,33 @@ class World:
         return oid
 
 
-def python_gate(code: str, *, name: str = "check", report: str | None = None, seconds: float = 60, required: bool = True) -> GateSpec:
+def python_gate(
+    code: str, *, name: str = "check", report: str | None = None, seconds: float = 60, required: bool = True
+) -> GateSpec:
     """A gate that runs a piece of Python."""
     return GateSpec(
-        name=name, argv=(sys.executable, "-c", code), report=report, timeout=timedelta(seconds=seconds), is_required=required
+        name=name,
+        argv=(sys.executable, "-c", code),
+        report=report,
+        timeout=timedelta(seconds=seconds),
+        is_required=required,
     )
 
 
 def pytest_gate(*options: str) -> GateSpec:
     """Real pytest, with its report where we ask for it."""
-    argv = (sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options, "--junitxml={report}", ".")
+    argv = (
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        *options,
+        "--junitxml={report}",
+        ".",
+    )
     return GateSpec(name="tests", argv=argv, env={"PYTHONPATH": "."})

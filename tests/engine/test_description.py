@@ -25,5 +25,11 @@ def test_placeholders_become_a_variable_and_a_file(argv: tuple[str, ...], typed:
 def test_a_shell_reads_back_the_very_arguments() -> None:
     """sh is the oracle."""
     line = _as_typed(("printf", "%s\\n", "{environment}/x y", "it's", "$HOME"))
-    out = subprocess.run(["sh", "-c", line], env={"ENVIRONMENT": "/e", "PATH": "/usr/bin:/bin"}, check=True, capture_output=True, text=True)
+    out = subprocess.run(
+        ["sh", "-c", line],
+        env={"ENVIRONMENT": "/e", "PATH": "/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert out.stdout.splitlines() == ["/e/x y", "it's", "$HOME"]

@@ -62,7 +62,10 @@ def test_a_test_that_cannot_be_collected_without_the_fix_is_red(world: World) ->
     test = "from calc import double\ndef test_double():\n    assert double(2) == 4\n"
     change = {"calc.py": FIX["calc.py"] + "def double(a):\n    return 2 * a\n", "tests/test_double.py": test}
     reports = world.judge(change, pytest_gate())
-    assert (reports["red-green"].verdict, reports["red-green"].fixed) == (GateVerdict.PASS, ("tests/test_double.py::test_double",))
+    assert (reports["red-green"].verdict, reports["red-green"].fixed) == (
+        GateVerdict.PASS,
+        ("tests/test_double.py::test_double",),
+    )
 
 
 def test_breaking_what_passed_fails_both(world: World) -> None:
@@ -124,7 +127,13 @@ def test_no_red_gate_hides_another(world: World) -> None:
     told: list[GateReport] = []
     runs = world.baseline(*specs)
     reports = world.runner.judge_candidate(
-        world.candidate({"new": "x"}), world, specs=specs, base_runs=runs, policy=NO_TESTS, site=world.site, on_report=told.append
+        world.candidate({"new": "x"}),
+        world,
+        specs=specs,
+        base_runs=runs,
+        policy=NO_TESTS,
+        site=world.site,
+        on_report=told.append,
     )
     assert [r.verdict.value for r in reports] == ["pass", "pass", "fail", "unable", "unable", "pass"]
     assert tuple(told) == reports
@@ -133,9 +142,14 @@ def test_no_red_gate_hides_another(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "policy", "stopper"),
-    [({".github/workflows/x.yml": "x"}, ChangePolicy(), "protected-paths"), ({"a": "x", "b": "x"}, ChangePolicy(files_max=1), "diff-budget")],
+    [
+        ({".github/workflows/x.yml": "x"}, ChangePolicy(), "protected-paths"),
+        ({"a": "x", "b": "x"}, ChangePolicy(files_max=1), "diff-budget"),
+    ],
 )
-def test_a_forbidden_change_runs_no_command(world: World, changes: dict[str, str | None], policy: ChangePolicy, stopper: str) -> None:
+def test_a_forbidden_change_runs_no_command(
+    world: World, changes: dict[str, str | None], policy: ChangePolicy, stopper: str
+) -> None:
     """The commands are skipped, and say why; only the protected path is a refusal."""
     reports = world.judge(changes, python_gate("pass"), policy=policy)
     assert reports[stopper].binds
@@ -148,7 +162,10 @@ def test_a_forbidden_change_runs_no_command(world: World, changes: dict[str, str
 def test_a_timeout_is_a_failure(world: World) -> None:
     """Unless the base runs out of time as well: then nothing can be told."""
     hang = "import pathlib, threading\nif pathlib.Path({!r}).exists(): threading.Event().wait()"
-    assert "timed out" in world.judge({"new": "x"}, python_gate(hang.format("new"), seconds=1), policy=NO_TESTS)["check"].summary
+    assert (
+        "timed out"
+        in world.judge({"new": "x"}, python_gate(hang.format("new"), seconds=1), policy=NO_TESTS)["check"].summary
+    )
     report = world.judge({"new": "x"}, python_gate(hang.format("calc.py"), seconds=1), policy=NO_TESTS)["check"]
     assert report.verdict is GateVerdict.UNABLE
 

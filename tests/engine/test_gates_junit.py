@@ -16,7 +16,7 @@ from tamma.core.junit import parse_junit
 
 P, F, S = TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED
 
-_PLUGIN: Final = '''
+_PLUGIN: Final = """
 import json, pathlib
 IDS, BROKEN = [], []
 def pytest_collection_modifyitems(items):
@@ -26,13 +26,13 @@ def pytest_collectreport(report):
         BROKEN.append(report.nodeid)
 def pytest_sessionfinish(session):
     pathlib.Path("collected.json").write_text(json.dumps({"ids": IDS, "broken": BROKEN}))
-'''
-_BASE: Final = '''
+"""
+_BASE: Final = """
 class Inherited:
     def test_inherited(self):
         assert True
-'''
-_MIXED: Final = '''
+"""
+_MIXED: Final = """
 import unittest, pytest
 from tests.base import Inherited
 
@@ -68,7 +68,7 @@ class TestOuter(Inherited):
 
 class UnitTest(unittest.TestCase):
     def test_unit(self): self.assertTrue(True)
-'''
+"""
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -113,7 +113,11 @@ def test_ids_are_pytest_node_ids(project: Path, family: str) -> None:
     tests, broken = parse_junit((project / "report.xml").read_bytes(), exists=lambda p: (project / p).is_file())
     assert sorted(tests.keys() - {"tests/test_module_skip.py"}) == sorted(spied["ids"])
     assert broken == set(spied["broken"]) == {"tests/test_broken.py"}
-    mixed = {i.removeprefix("tests/test_mixed.py::test_"): s for i, s in tests.items() if i.startswith("tests/test_mixed.py::test_")}
+    mixed = {
+        i.removeprefix("tests/test_mixed.py::test_"): s
+        for i, s in tests.items()
+        if i.startswith("tests/test_mixed.py::test_")
+    }
     assert {i: s for i, s in mixed.items() if "param" not in i} == {
         "ok": P, "bad": F, "setup": F, "teardown": F, "both": F, "skip": S, "xfail": S, "xpass_strict": F,
     }  # fmt: skip
@@ -136,7 +140,9 @@ def test_node_ids_are_files_and_names(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     roots = (str(tmp_path), str(tmp_path.resolve()))
-    tests, broken = parse_junit((tmp_path / "report.xml").read_bytes(), exists=lambda p: (tmp_path / p).is_file(), roots=roots)
+    tests, broken = parse_junit(
+        (tmp_path / "report.xml").read_bytes(), exists=lambda p: (tmp_path / p).is_file(), roots=roots
+    )
     by_name = {i.removeprefix("test/a.test.js::"): s for i, s in tests.items()}
     assert by_name == {"adds": P, "outer > t": P, "outer > bad": F, "outer > later": S, "outer > inner > t": P}
     assert not broken

@@ -67,7 +67,9 @@ def judge(runner: GateRunner, workspace: Workspace, changes: dict[str, str], *sp
         (workspace.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (workspace.folder / path).write_text(text)
     candidate = workspace.capture(message="change")
-    found = runner.judge_candidate(candidate, workspace, specs=specs, base_runs=base_runs, policy=ChangePolicy(), site=site)
+    found = runner.judge_candidate(
+        candidate, workspace, specs=specs, base_runs=base_runs, policy=ChangePolicy(), site=site
+    )
     assert all(report.tree == candidate.tree for report in found)
     return {report.name: report for report in found}
 

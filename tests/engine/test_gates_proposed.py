@@ -31,7 +31,9 @@ def test_the_python_proposal_goes_from_red_to_green(tmp_path: Path) -> None:
     world.site = GateSite(tag="t", environment=environment, environment_key="k")
     found = propose(["pyproject.toml", "src", "tests"], base)
     test = base["tests/test_calc.py"] + "def test_sum():\n    assert calc.add(1, 2) == 3\n"
-    reports = world.judge({"src/calc.py": "def add(a, b):\n    return a + b\n", "tests/test_calc.py": test}, *found.gates)
+    reports = world.judge(
+        {"src/calc.py": "def add(a, b):\n    return a + b\n", "tests/test_calc.py": test}, *found.gates
+    )
     assert reports["tests"].verdict is GateVerdict.PASS
     assert reports["red-green"].fixed == ("tests/test_calc.py::test_sum",)
 

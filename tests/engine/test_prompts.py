@@ -51,7 +51,9 @@ def test_the_prompt_holds_the_issue_the_gates_and_the_rules() -> None:
     """And a repair holds the evidence besides."""
     snapshot = Snapshot.of(an_issue(title="Adding is wrong", body="2 + 2 is 0"))
     prompt = implement_prompt(snapshot, seed="s", gates=("tests: pytest",), protected=("Makefile",))
-    assert all(part in prompt for part in ("Adding is wrong", "2 + 2 is 0", "tests: pytest", "Makefile", "TAMMA_RESULT_FILE"))
+    assert all(
+        part in prompt for part in ("Adding is wrong", "2 + 2 is 0", "tests: pytest", "Makefile", "TAMMA_RESULT_FILE")
+    )
     assert "E   assert 0 == 4" in repair_prompt(snapshot, seed="s", feedback="E   assert 0 == 4", turn=1, turns_max=2)
 
 

@@ -26,7 +26,9 @@ def test_the_configuration_is_one() -> None:
     assert (HERE / loaded.config.agent.script).is_file()
 
 
-@pytest.mark.parametrize(("issue", "turns", "green"), [("1", 1, True), ("2", 1, False), ("2", 2, True), ("3", 3, False)])
+@pytest.mark.parametrize(
+    ("issue", "turns", "green"), [("1", 1, True), ("2", 1, False), ("2", 2, True), ("3", 3, False)]
+)
 def test_the_script_does_what_the_quickstart_tells(tmp_path: Path, issue: str, turns: int, green: bool) -> None:
     """Issue 1 is right at once, 2 after one repair, 3 never; each step fits the sample repository."""
     checkout = tmp_path / "checkout"
@@ -42,6 +44,12 @@ def _play(checkout: Path, issue: str, turn: int) -> None:
     ref = IssueRef(forge="local", repository="textkit", number=issue)
     steps = [dict(step) for step in choose(load_script(HERE / "agent.toml"), ref, turn=turn, attempt=1)]
     done = subprocess.run(
-        [sys.executable, "-c", PLAY], cwd=checkout, input=json.dumps(steps), capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PLAY],
+        cwd=checkout,
+        input=json.dumps(steps),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "'finished'" in done.stdout, done.stdout

@@ -18,7 +18,15 @@ from tests.faults.world import (
 from tests.support.project import Project, wait_until
 
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-PLACES = ("prepare.after_enter", "agent.before_run", "push.after_intent", "push.after_effect", "change.after_effect", "settle.before_effect", "comment.after_effect")
+PLACES = (
+    "prepare.after_enter",
+    "agent.before_run",
+    "push.after_intent",
+    "push.after_effect",
+    "change.after_effect",
+    "settle.before_effect",
+    "comment.after_effect",
+)
 
 
 def drop_connections(project: Project) -> int:

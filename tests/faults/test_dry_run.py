@@ -63,13 +63,17 @@ def test_without_a_database_it_makes_none(project: Project) -> None:
 def prepare_work(project: Project) -> None:
     """Issue 1: a retry that is due; 2: a lease that ran out; 3: eligible."""
     project.issue("2")
-    project.script('[[play]]\nissue = "1"\nattempt = 1\nsteps = [{ fail = "not today" }]\n[[play]]\nissue = "*"\nsteps = []\n')
+    project.script(
+        '[[play]]\nissue = "1"\nattempt = 1\nsteps = [{ fail = "not today" }]\n[[play]]\nissue = "*"\nsteps = []\n'
+    )
     first, second = queue(project, ("1", "2"))
     victim = start_work(project, second, "implement.after_enter=kill")
     assert ended(start_work(project, first)).code == 11
     assert ended(victim).code == -signal.SIGKILL
     project.issue("3")
-    (project.root / "tamma.toml").write_text((project.root / "tamma.toml").read_text() + "\n[lease]\nbeat_seconds = 0.5\nduration_seconds = 30\n")
+    (project.root / "tamma.toml").write_text(
+        (project.root / "tamma.toml").read_text() + "\n[lease]\nbeat_seconds = 0.5\nduration_seconds = 30\n"
+    )
     for wanted in (EXPIRED, DUE, SILENT):
         wait_until(lambda wanted=wanted: bool(project.rows(wanted)), what=wanted)  # type: ignore[misc]
 
@@ -84,7 +88,9 @@ def rows_of_all_tables(url: str) -> dict[str, Any]:
     with psycopg.connect(url, autocommit=True) as connection:
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
         tables = {
-            name: connection.execute(sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1").format(sql.Identifier(name))).fetchall()
+            name: connection.execute(
+                sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1").format(sql.Identifier(name))
+            ).fetchall()
             for (name,) in names
         }
         sequences = connection.execute("SELECT sequencename, last_value FROM pg_sequences ORDER BY 1").fetchall()
@@ -96,7 +102,9 @@ def rows_of_all_tables(url: str) -> dict[str, Any]:
 def files(folder: Path) -> dict[str, str]:
     """What each file holds, and each folder's place and time."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path.lstat().st_mtime_ns)
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else str(path.lstat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
     }
 

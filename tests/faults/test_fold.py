@@ -39,7 +39,13 @@ def test_the_log_tells_a_life_with_every_kind_of_end(project: Project) -> None:
     live_through(project)
     events, held = events_of(project.database_url), tables_of(project.database_url)
     assert_same(fold(events), held)
-    assert {task.state.value for task in held.tasks.values()} == {"succeeded", "failed", "blocked", "cancelled", "queued"}
+    assert {task.state.value for task in held.tasks.values()} == {
+        "succeeded",
+        "failed",
+        "blocked",
+        "cancelled",
+        "queued",
+    }
     told = {event.fact.TYPE for event in events}
     assert FACTS.keys() - told <= {"ENVIRONMENT.PREPARE.SUCCEEDED", "ATTEMPT.WORK.SALVAGED", "ATTEMPT.APPROVAL.ASKED"}
     seed = random.randrange(2**32)

@@ -72,7 +72,7 @@ def test_two_loops_share_the_work(project: Project) -> None:
     numbers = [str(n) for n in range(1, ISSUES + 1)]
     for number in numbers:
         project.issue(number)
-    project.configure("\n[change]\nred_green = \"off\"\n", quick=QUICK_THREE)
+    project.configure('\n[change]\nred_green = "off"\n', quick=QUICK_THREE)
     loops = [project.start("orchestrate", "--until-idle", "--workers", "2") for _ in range(2)]
     for loop in loops:
         finished(ended(loop, seconds=120))
@@ -95,7 +95,10 @@ running_max = 3
 
 def running(project: Project) -> list[TaskId]:
     """Ids of tasks that an attempt holds."""
-    return [TaskId(row[0]) for row in project.rows("SELECT id FROM task WHERE state = 'running' AND phase = 'implement' ORDER BY id")]
+    return [
+        TaskId(row[0])
+        for row in project.rows("SELECT id FROM task WHERE state = 'running' AND phase = 'implement' ORDER BY id")
+    ]
 
 
 def is_online_loop(project: Project, pid: int) -> bool:

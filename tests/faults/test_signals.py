@@ -24,7 +24,13 @@ from tests.support.project import GATE, GIT_ENV, Project, git, wait_until
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 PLACES = (
-    ("claim.after_record", "prepare.after_enter", "baseline.after_enter", "implement.after_enter", "audit.before_enter"),
+    (
+        "claim.after_record",
+        "prepare.after_enter",
+        "baseline.after_enter",
+        "implement.after_enter",
+        "audit.before_enter",
+    ),
     ("gates.before_enter", "gates.after_enter", "publish.before_enter", "push.before_effect", "change.before_effect"),
 )
 
@@ -66,7 +72,9 @@ def in_setup(project: Project) -> None:
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 @pytest.mark.parametrize("where", [in_agent, in_gate, in_setup])
-def test_a_signal_while_a_child_runs(project: Project, where: Callable[[Project], None], number: signal.Signals) -> None:
+def test_a_signal_while_a_child_runs(
+    project: Project, where: Callable[[Project], None], number: signal.Signals
+) -> None:
     """The child is ended, what was edited is kept as a patch that applies, and the next run delivers."""
     where(project)
     [task] = queue(project)
@@ -127,7 +135,9 @@ def is_draining(project: Project) -> bool:
 
 def assert_released(project: Project, task: TaskId) -> None:
     """Free for the next one, an interruption counted and nothing else."""
-    rows = project.rows("SELECT state, outcome, worker, attempts, infra, crashes, interruptions FROM task WHERE id = %s", task)
+    rows = project.rows(
+        "SELECT state, outcome, worker, attempts, infra, crashes, interruptions FROM task WHERE id = %s", task
+    )
     assert rows == [("queued", "interrupted", None, 0, 0, 0, 1)]
     settled = [event.fact for event in project.events(task) if isinstance(event.fact, TaskSettled)]
     assert [fact.trigger for fact in settled] == ["release"]

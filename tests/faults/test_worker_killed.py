@@ -38,7 +38,9 @@ NEEDS_REPAIR = {
     "turn0": '{ append = "calc.py", text = "# not yet" }',
     "turn1": f'{EDIT}, {{ replace = "calc.py", old = "# not yet", new = "" }}',
 }
-FIRST_HANGS = f'[[play]]\nissue = "*"\nattempt = 1\nsteps = [{EDIT_AND_HANG}]\n[[play]]\nissue = "*"\nsteps = [{EDIT}]\n'
+FIRST_HANGS = (
+    f'[[play]]\nissue = "*"\nattempt = 1\nsteps = [{EDIT_AND_HANG}]\n[[play]]\nissue = "*"\nsteps = [{EDIT}]\n'
+)
 THEMES = (
     ("claim", "prepare"), ("baseline", "audit"), ("implement", "agent"), ("gates", "publish"), ("repair", "settle"), ("push",),
     ("change",), ("comment",), ("labels",),

@@ -71,7 +71,9 @@ def test_a_zombie_that_was_telling_an_issue_undoes_nothing(project: Project, pla
 
 
 @pytest.mark.parametrize(("place", "branches"), [("push.before_effect", []), ("change.before_effect", ["tamma/1"])])
-def test_a_worker_whose_task_was_cancelled_in_its_sleep_shows_nothing_more(project: Project, place: str, branches: list[str]) -> None:
+def test_a_worker_whose_task_was_cancelled_in_its_sleep_shows_nothing_more(
+    project: Project, place: str, branches: list[str]
+) -> None:
     """No other attempt stands in its way at the forge: it asks for its lease right before each effect, and ends with 4."""
     [task] = queue(project)
     sleeper = start_work(project, task, f"{place}=stop", TAMMA_LEASE__DURATION_SECONDS="60")

@@ -75,7 +75,9 @@ def wait_for_event(project: Project, type_: str, task: TaskId | None = None) -> 
 def wait_for_phase(project: Project, phase: str, task: TaskId | None = None) -> None:
     """Until the task's attempt is there."""
     wanted = [(phase,)]
-    wait_until(lambda: project.rows("SELECT phase FROM task WHERE id = %s", task or project.task_id()) == wanted, what=phase)
+    wait_until(
+        lambda: project.rows("SELECT phase FROM task WHERE id = %s", task or project.task_id()) == wanted, what=phase
+    )
 
 
 def wait_until_stopped(child: subprocess.Popen[str]) -> None:

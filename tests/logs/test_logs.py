@@ -47,7 +47,13 @@ def _filled(hint: Any, text: str) -> Any:
 def an_event(fact: Fact) -> Event:
     """The fact in an envelope."""
     return Event(
-        position=1, stream="task:T1", version=1, at=datetime(2026, 1, 1, tzinfo=UTC), tags=(), correlation=CorrelationId("c"), fact=fact
+        position=1,
+        stream="task:T1",
+        version=1,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        tags=(),
+        correlation=CorrelationId("c"),
+        fact=fact,
     )
 
 

@@ -29,7 +29,19 @@ from tests.real_cases.site import Site, make_site
 DEFAULT_CASES: Final = Path(__file__).resolve().parents[3] / "shared" / "cases"
 JOBS: Final = max(2, os.cpu_count() or 1)
 EXIT_TERMINATED: Final = 143
-HEAD: Final = ("case", "", "state", "exit", "attempts", "repairs", "graded", "red → green", "wanted", "seconds", "problems")
+HEAD: Final = (
+    "case",
+    "",
+    "state",
+    "exit",
+    "attempts",
+    "repairs",
+    "graded",
+    "red → green",
+    "wanted",
+    "seconds",
+    "problems",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +101,13 @@ def run(given: argparse.Namespace, root: Path) -> Report:
 def _look_at_all(site: Site, built: Sequence[Built], *, agent: str) -> list[Finding]:
     delivers = agent in ("gold", "mends")
     wanted = sorted({one.case.test_requires for one in built if one.case.ecosystem != "npm"}) if delivers else []
-    made = in_parallel(lambda item: make_python(site.root / "graders" / str(item[0]), item[1]), list(enumerate(wanted)), jobs=JOBS)
+    made = in_parallel(
+        lambda item: make_python(site.root / "graders" / str(item[0]), item[1]), list(enumerate(wanted)), jobs=JOBS
+    )
     pythons = dict(zip(wanted, made, strict=True))
-    return in_parallel(lambda one: look(site, one, agent=agent, python=pythons.get(one.case.test_requires)), built, jobs=JOBS)
+    return in_parallel(
+        lambda one: look(site, one, agent=agent, python=pythons.get(one.case.test_requires)), built, jobs=JOBS
+    )
 
 
 @contextmanager

@@ -71,7 +71,15 @@ def build_all(cases: Sequence[Case], *, builder: Path, out: Path, cache: Path, j
 
 def grade(built: Built, *, candidate: Path, python: Path | None) -> dict[str, Any]:
     """What `build_case.py` says about a work tree: whether it solves the case, and the problems."""
-    argv = [sys.executable, str(built.builder), "grade", str(built.case.file), str(built.folder), "--repo", str(candidate)]
+    argv = [
+        sys.executable,
+        str(built.builder),
+        "grade",
+        str(built.case.file),
+        str(built.folder),
+        "--repo",
+        str(candidate),
+    ]
     done = run([*argv, "--python", str(python)] if python else argv, timeout_seconds=GRADE_TIMEOUT_SECONDS)
     try:
         found: dict[str, Any] = json.loads(done.stdout)
@@ -108,7 +116,9 @@ def checked(argv: Sequence[str], *, what: str, cwd: Path | None = None) -> str:
     """What a child printed. Raises CasesUnusable if it failed."""
     done = run(argv, timeout_seconds=BUILD_TIMEOUT_SECONDS, cwd=cwd)
     if done.returncode:
-        raise CasesUnusable(f"{what}: {' '.join(argv)} exited {done.returncode}\n{(done.stdout + done.stderr)[-OUTPUT_CHARS_SHOWN_MAX:]}")
+        raise CasesUnusable(
+            f"{what}: {' '.join(argv)} exited {done.returncode}\n{(done.stdout + done.stderr)[-OUTPUT_CHARS_SHOWN_MAX:]}"
+        )
     return done.stdout
 
 
@@ -134,6 +144,9 @@ def _load(file: Path) -> Case:
 
 
 def _build(case: Case, builder: Path, folder: Path, cache: Path) -> Built:
-    checked([sys.executable, str(builder), "build", str(case.file), str(folder), "--cache", str(cache)], what=f"building {case.id}")
+    checked(
+        [sys.executable, str(builder), "build", str(case.file), str(folder), "--cache", str(cache)],
+        what=f"building {case.id}",
+    )
     shutil.copyfile(case.file, folder / "case.json")
     return Built(case=case, folder=folder, builder=builder)

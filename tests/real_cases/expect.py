@@ -124,7 +124,9 @@ def _gold(seen: Seen, built: Built, problems: _Problems) -> None:
 def _mends(seen: Seen, built: Built, problems: _Problems) -> None:
     _delivered(seen, built, problems)
     problems.expect(len(seen.attempts) == 1, f"{len(seen.attempts)} attempts for one delivery")
-    problems.expect(seen.attempts[-1]["repairs"] == 1, f"{seen.attempts[-1]['repairs']} repairs, exactly one was needed")
+    problems.expect(
+        seen.attempts[-1]["repairs"] == 1, f"{seen.attempts[-1]['repairs']} repairs, exactly one was needed"
+    )
     first = [f for f in seen.facts("GATE.RUN.FINISHED") if f["round"] == 0 and f["gate"] == GATE]
     problems.expect(first and first[0]["verdict"] == "fail", "the gate did not fail on the broken round")
 
@@ -132,7 +134,9 @@ def _mends(seen: Seen, built: Built, problems: _Problems) -> None:
 def _never(seen: Seen, _built: Built, problems: _Problems) -> None:
     last = seen.attempts[-1]
     _not_delivered(seen, problems)
-    problems.expect(last["exit_code"] == EXIT_GATES_FAILED, f"the last attempt exited {last['exit_code']}, not {EXIT_GATES_FAILED}")
+    problems.expect(
+        last["exit_code"] == EXIT_GATES_FAILED, f"the last attempt exited {last['exit_code']}, not {EXIT_GATES_FAILED}"
+    )
     problems.expect(len(seen.attempts) == 1, f"{len(seen.attempts)} attempts: spent repairs are not tried again")
     problems.expect(last["repairs"] == REPAIRS_MAX, f"{last['repairs']} repairs, {REPAIRS_MAX} are allowed")
     _escalated_once(seen, problems)
@@ -218,5 +222,8 @@ def _branches(repository: Path) -> list[str]:
 def _grade(site: Site, built: Built, python: Path | None) -> dict[str, Any]:
     clone = site.root / "clones" / built.case.id
     clone.parent.mkdir(exist_ok=True)
-    checked(["git", "clone", "-q", "--branch", BRANCH, str(site.repository(built.case)), str(clone)], what="the delivered branch")
+    checked(
+        ["git", "clone", "-q", "--branch", BRANCH, str(site.repository(built.case)), str(clone)],
+        what="the delivered branch",
+    )
     return grade(built, candidate=clone, python=python)

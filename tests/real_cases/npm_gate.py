@@ -81,7 +81,9 @@ def junit(results: Mapping[str, Mapping[str, str]]) -> str:
         for file, tests in results.items()
         for name, status in tests.items()
     ]
-    return "\n".join(['<?xml version="1.0" encoding="utf-8"?>', "<testsuites><testsuite>", *cases, "</testsuite></testsuites>", ""])
+    return "\n".join(
+        ['<?xml version="1.0" encoding="utf-8"?>', "<testsuites><testsuite>", *cases, "</testsuite></testsuites>", ""]
+    )
 
 
 def _attribute(text: str) -> str:

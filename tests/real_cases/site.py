@@ -58,7 +58,9 @@ def make_site(root: Path, built: Sequence[Built], *, agent: str) -> Site:
     for one in built:
         repository = site.repository(one.case)
         repository.parent.mkdir(parents=True)
-        checked(["git", "clone", "-q", "--bare", str(one.folder / "before"), str(repository)], what="the bare repository")
+        checked(
+            ["git", "clone", "-q", "--bare", str(one.folder / "before"), str(repository)], what="the bare repository"
+        )
         site.issue_file(one.case).parent.mkdir()
         site.issue_file(one.case).write_text(_issue(one.case), encoding="utf-8")
     site.config.write_text(_config(site, [one.case for one in built], agent=agent), encoding="utf-8")

@@ -41,7 +41,7 @@ def test_tap_becomes_names_with_the_names_above_them() -> None:
 
 def test_a_report_of_any_names_is_read_back_as_the_ids() -> None:
     """Quotes, angle brackets and characters that XML cannot hold do not break the report."""
-    report = npm_gate.junit({"t/a.js": {'x "<&>\' > y\x01': "passed"}})
+    report = npm_gate.junit({"t/a.js": {"x \"<&>' > y\x01": "passed"}})
     tests, broken = parse_junit(report.encode(), exists=lambda _: True)
     assert (dict(tests), broken) == ({"t/a.js::x \"<&>' > y": TestStatus.PASSED}, frozenset())
 

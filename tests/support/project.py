@@ -91,7 +91,15 @@ class Project:
         git("clone", "-q", "--bare", str(work), str(bare), cwd=self.root)
         return bare
 
-    def issue(self, number: str = "1", *, title: str = "Adding is wrong", body: str = "2 + 2 is 0", name: str = "demo", **matter: Any) -> Path:
+    def issue(
+        self,
+        number: str = "1",
+        *,
+        title: str = "Adding is wrong",
+        body: str = "2 + 2 is 0",
+        name: str = "demo",
+        **matter: Any,
+    ) -> Path:
         """An issue file, labelled unless told otherwise."""
         values = {"title": title, "labels": ["tamma"], "author": "alice", "state": "open"} | matter
         path = self.root / "forge" / name / "issues" / f"{number}.md"
@@ -132,7 +140,12 @@ class Project:
 
     def environ(self) -> dict[str, str]:
         """What the processes get."""
-        base = {"PATH": os.environ["PATH"], "HOME": str(self.root), "LANG": "C.UTF-8", "DATABASE_URL": self.database_url}
+        base = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "LANG": "C.UTF-8",
+            "DATABASE_URL": self.database_url,
+        }
         return base | self.env
 
     def stop_all(self) -> None:
@@ -176,7 +189,12 @@ class Project:
 
     def branches(self, name: str = "demo") -> dict[str, str]:
         """tamma's branches in the bare repository."""
-        out = git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads/tamma", cwd=self.root / "forge" / name / "repo.git")
+        out = git(
+            "for-each-ref",
+            "--format=%(refname:short) %(objectname)",
+            "refs/heads/tamma",
+            cwd=self.root / "forge" / name / "repo.git",
+        )
         return dict(line.split() for line in out.splitlines())
 
     def refs(self, name: str = "demo") -> str:

@@ -77,7 +77,9 @@ def parse(raw: bytes) -> Document:
         bad = line + 1 + raw.count(b"\n", opened.end(), opened.end() + e.start)
         raise BadDocument("the front matter is not UTF-8; save the file as UTF-8", line=bad) from e
     values = _values(head, first_line=line + 1)
-    return Document(opening=raw[: opened.end()], head=head, closing=closed.group(), body=raw[closed.end() :], values=values)
+    return Document(
+        opening=raw[: opened.end()], head=head, closing=closed.group(), body=raw[closed.end() :], values=values
+    )
 
 
 def new(values: Mapping[str, Value], body: str) -> Document:
@@ -194,9 +196,7 @@ def _quoted(node: yaml.Node) -> yaml.Node:
 
 
 def _dump(node: yaml.Node, eol: str) -> str:
-    return str(
-        yaml.serialize(node, Dumper=yaml.SafeDumper, allow_unicode=True, width=1_000_000_000, line_break=eol)
-    )
+    return str(yaml.serialize(node, Dumper=yaml.SafeDumper, allow_unicode=True, width=1_000_000_000, line_break=eol))
 
 
 def _node(value: Value) -> yaml.Node:
@@ -243,7 +243,9 @@ def _plain(node: yaml.Node, budget: list[int], depth: int, *, first_line: int = 
     line = (0 if node.start_mark is None else node.start_mark.line) + first_line
     budget[0] -= 1
     if budget[0] < 0 or depth > DEPTH_MAX:
-        raise BadDocument(f"more than {NODES_MAX} values or {DEPTH_MAX} levels; make the front matter smaller", line=line)
+        raise BadDocument(
+            f"more than {NODES_MAX} values or {DEPTH_MAX} levels; make the front matter smaller", line=line
+        )
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == _NULL else str(node.value)
     if isinstance(node, yaml.SequenceNode):

@@ -181,7 +181,9 @@ class Folder(Generic[T]):
             return None
         except OSError as e:
             is_link = e.errno == errno.ELOOP
-            return self.trouble(name, "a symbolic link, which is not followed; put the file itself there" if is_link else _said(e))
+            return self.trouble(
+                name, "a symbolic link, which is not followed; put the file itself there" if is_link else _said(e)
+            )
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -239,7 +241,9 @@ def locked(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[N
         while not _try_lock(fd):
             if time.monotonic() > deadline:
                 raise TransientError(
-                    f"{path} is held by another process", why=f"it was not free for {wait_seconds:g} s", fix="try again later"
+                    f"{path} is held by another process",
+                    why=f"it was not free for {wait_seconds:g} s",
+                    fix="try again later",
                 )
             time.sleep(pause)
             pause = min(pause * 2, 0.02)
@@ -258,7 +262,9 @@ def told_as_forge(path: Path) -> Iterator[None]:
             raise PermanentError(
                 f"cannot use {path}", why=_said(e), fix="give Tamma's user the right to read and write there"
             ) from e
-        raise TransientError(f"cannot use {path}", why=_said(e), fix="check that the folder is there and not full") from e
+        raise TransientError(
+            f"cannot use {path}", why=_said(e), fix="check that the folder is there and not full"
+        ) from e
 
 
 def _try_lock(fd: int) -> bool:

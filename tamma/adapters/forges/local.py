@@ -76,7 +76,9 @@ class LocalForge:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         if user in ("", UNKNOWN):
-            raise ConfigError(f"forge.user cannot be {user!r}", why="files without an author count as that one's", fix="choose a name")
+            raise ConfigError(
+                f"forge.user cannot be {user!r}", why="files without an author count as that one's", fix="choose a name"
+            )
         self._name = name
         self._user = user
         self._now = now or partial(datetime.now, UTC)
@@ -102,7 +104,9 @@ class LocalForge:
         heads = place.issues.extracts()
         names = sorted(heads, key=natural)
         malformed = [Malformed(ref=self._ref(place, n), why=t.why) for n in names if isinstance(t := heads[n], Trouble)]
-        wanted = by_age((h.created_at, n) for n in names if isinstance(h := heads[n], IssueHead) and _is_asked(h, label))
+        wanted = by_age(
+            (h.created_at, n) for n in names if isinstance(h := heads[n], IssueHead) and _is_asked(h, label)
+        )
         issues: list[Issue] = []
         for number in wanted[:limit]:
             found = self._told(place, number, blockers=lambda n: _is_open(heads.get(n)))
@@ -134,7 +138,9 @@ class LocalForge:
             comments = self._comments(ref, document)
             ours = next((c for c in comments if c.author == self.user and marker in c.body), None)
             number = 1 + max((int(c.id) for c in comments if c.id.isdecimal()), default=0)
-            fresh = Comment(id=str(max(number, len(comments) + 1)), author=self.user, body=text, created_at=self._stamp())
+            fresh = Comment(
+                id=str(max(number, len(comments) + 1)), author=self.user, body=text, created_at=self._stamp()
+            )
             written[:] = [ours or fresh]
             return None if ours else documents.with_item(document, "comments", comment_value(fresh))
 
@@ -169,7 +175,11 @@ class LocalForge:
         place = self._place(draft.repository)
         with locked(place.lock):
             for _ in range(_TRIES_MAX):
-                live = [c for c in self.changes(draft.repository, head=draft.head) if c.base == draft.base and c.state in _LIVE]
+                live = [
+                    c
+                    for c in self.changes(draft.repository, head=draft.head)
+                    if c.base == draft.base and c.state in _LIVE
+                ]
                 try:
                     name = self._updated(place, live[0], draft, live) if live else self._created(place, draft)
                 except Moved:
@@ -207,7 +217,9 @@ class LocalForge:
         heads = place.changes.extracts()
         for head in heads.values():
             if isinstance(head, Trouble):
-                raise PermanentError("a change cannot be read", why=head.why, fix="correct the file, or move it elsewhere")
+                raise PermanentError(
+                    "a change cannot be read", why=head.why, fix="correct the file, or move it elsewhere"
+                )
         chosen = [n for n, h in heads.items() if isinstance(h, ChangeHead) and h.head == branch]
         return sorted(chosen, key=int, reverse=True)
 
@@ -326,4 +338,6 @@ def _unreadable(ref: IssueRef, trouble: Trouble) -> PermanentError:
 
 
 def _busy(path: Path) -> TransientError:
-    return TransientError(f"{path} is being edited", why="a file changed each time it was about to be written", fix="try again")
+    return TransientError(
+        f"{path} is being edited", why="a file changed each time it was about to be written", fix="try again"
+    )

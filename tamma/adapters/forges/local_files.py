@@ -47,7 +47,9 @@ def write_issue(folder: Path, document: Document, *, number: str | None = None, 
     """
     issues = Folder(folder, names=ISSUE_NAME, extract=issue_head)
     if number is not None and not ISSUE_NAME.fullmatch(number):
-        raise ConfigError(f"{number!r} cannot number an issue", why="letters, digits, - and _ only", fix="choose another")
+        raise ConfigError(
+            f"{number!r} cannot number an issue", why="letters, digits, - and _ only", fix="choose another"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with locked(lock or folder.parent / ".lock"):
         chosen = number or str(1 + max((int(name) for name in issues.names() if name.isdecimal()), default=0))

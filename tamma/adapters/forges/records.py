@@ -193,7 +193,9 @@ def _blockers(values: Mapping[str, Value]) -> tuple[str, ...]:
     numbers = tuple(dict.fromkeys(text.removeprefix("#") for text in _texts(values, "blocked_by")))
     for number in numbers:
         if not ISSUE_NAME.fullmatch(number):
-            raise BadDocument(f"`blocked_by` names {number!r}; write numbers of issues of this repository, as in [1, 2]")
+            raise BadDocument(
+                f"`blocked_by` names {number!r}; write numbers of issues of this repository, as in [1, 2]"
+            )
     return numbers
 
 

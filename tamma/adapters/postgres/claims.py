@@ -44,7 +44,9 @@ _CLAIM: Final[dict[str, str]] = {
     ),
     "returns": f"{TASK_COLUMNS}, lease_expires_at",
 }
-_CLAIM_ONE: Final = change(held=f"SELECT id FROM task WHERE id = %(task_id)s AND {IS_CLAIMABLE} FOR NO KEY UPDATE", **_CLAIM)
+_CLAIM_ONE: Final = change(
+    held=f"SELECT id FROM task WHERE id = %(task_id)s AND {IS_CLAIMABLE} FOR NO KEY UPDATE", **_CLAIM
+)
 
 # The moment is read once for the scan; a volatile call would be made for every row of the queue.
 _NOW: Final = "(SELECT now FROM start)"
@@ -86,9 +88,7 @@ _RECORD_CHANGE: Final = change(
     returns="1",
 )
 
-_COUNTED: Final = (
-    "attempts = %(attempts)s, infra = %(infra)s, interruptions = %(interruptions)s, crashes = %(crashes)s"
-)
+_COUNTED: Final = "attempts = %(attempts)s, infra = %(infra)s, interruptions = %(interruptions)s, crashes = %(crashes)s"
 _END: Final = (
     f"state = %(state)s, {LEASE_OFF}, outcome = %(outcome)s, reason = %(reason)s, notice = %(notice)s, {_COUNTED}, "
     "run_after = clock.at + %(delay)s::interval, finished_at = CASE WHEN %(is_terminal)s THEN clock.at END"
@@ -255,7 +255,6 @@ def lost(pool: Pool, lease: Lease) -> LeaseLost | TaskCancelled:
 def held(lease: Lease) -> dict[str, Any]:
     """The parameters of the guard."""
     return {"task_id": rows.text(lease.task_id), "epoch": lease.epoch, "worker": rows.text(lease.worker)}
-
 
 
 def _claim_of(row: rows.Row, worker: WorkerId) -> Claim:

@@ -77,7 +77,12 @@ class PostgresEffects:
                 known = _find(connection, key)
                 if known is not None and known.state is EffectState.DONE:
                     return known
-                values = {**_intended(key, kind, intent, epoch=lease.epoch), **held(lease), "holder": None, "hold": None}
+                values = {
+                    **_intended(key, kind, intent, epoch=lease.epoch),
+                    **held(lease),
+                    "holder": None,
+                    "hold": None,
+                }
                 return _one(connection, _INTEND, values)
         raise lost(self._pool, lease)
 
@@ -172,7 +177,9 @@ def _find(connection: Connection, key: str) -> Effect | None:
 def _known(connection: Connection, key: str) -> Effect:
     known = _find(connection, key)
     if known is None:
-        raise PermanentError(f"effect {key} cannot be recorded", why="it was never intended", fix="report this as a bug")
+        raise PermanentError(
+            f"effect {key} cannot be recorded", why="it was never intended", fix="report this as a bug"
+        )
     return known
 
 

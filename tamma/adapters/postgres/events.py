@@ -19,9 +19,7 @@ _BARRIER_TIMEOUT: Final = timedelta(seconds=5)
 _PAUSE_SECONDS: Final = 0.001
 _PAUSE_SECONDS_MAX: Final = 0.02
 
-_STREAM: Final = (
-    f"SELECT {EVENT_COLUMNS} FROM event WHERE stream = %(stream)s AND version > %(after)s ORDER BY version"
-)
+_STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM event WHERE stream = %(stream)s AND version > %(after)s ORDER BY version"
 _TAGGED: Final = (
     f"SELECT {EVENT_COLUMNS} FROM event WHERE tags @> ARRAY[%(tag)s::text] ORDER BY position DESC LIMIT %(limit)s"
 )

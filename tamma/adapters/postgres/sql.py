@@ -37,16 +37,12 @@ IS_UNRESERVED: Final = "(dispatch_until IS NULL OR dispatch_until <= {now})"
 IS_DUE: Final = "(run_after IS NULL OR run_after <= {now})"
 
 # The fence (DESIGN section 5): every write of an attempt goes through it.
-LEASE: Final = (
-    f"id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s AND worker = %(worker)s AND lease_expires_at > tamma_now()"
-)
+LEASE: Final = f"id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s AND worker = %(worker)s AND lease_expires_at > tamma_now()"
 HELD: Final = f"SELECT id FROM task WHERE {LEASE} FOR NO KEY UPDATE"
 RESERVATION_OFF: Final = "dispatched_by = NULL, dispatch_until = NULL"
 LEASE_OFF: Final = "worker = NULL, phase = NULL, lease_expires_at = NULL"
 
-_TASK_TAGS: Final = (
-    "ARRAY['task:' || id, 'issue:' || forge || '/' || repository || '#' || issue, 'repo:' || forge || '/' || repository]"
-)
+_TASK_TAGS: Final = "ARRAY['task:' || id, 'issue:' || forge || '/' || repository || '#' || issue, 'repo:' || forge || '/' || repository]"
 WORKER_TAG: Final = "ARRAY['worker:' || %(worker)s::text]"
 BY_TAG: Final = "ARRAY['worker:' || %(by)s::text]"
 

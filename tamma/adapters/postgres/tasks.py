@@ -92,7 +92,9 @@ class PostgresTasks:
                     why=f"task {other.id} (generation {other.generation}) is {other.state}",
                     fix=f"wait for it, or run: tamma task cancel {other.id}",
                 )
-        raise NotClaimable(f"no task could be made for issue {draft.ref}", why="others make and end its tasks meanwhile")
+        raise NotClaimable(
+            f"no task could be made for issue {draft.ref}", why="others make and end its tasks meanwhile"
+        )
 
     def get(self, task_id: TaskId) -> Task:
         """Raises NoSuchTask."""

@@ -64,7 +64,9 @@ class NoSandbox:
         self, folder: Path, *, tag: str, readable: Sequence[Path] = (), should_stop: Callable[[], bool] | None = None
     ) -> OpenBox:
         """See ``ports.sandbox.Sandbox``; ``readable`` says nothing here, since everything is readable."""
-        return OpenBox(self._processes, folder.absolute(), env=self._env, tag=self._realm + tag, should_stop=should_stop)
+        return OpenBox(
+            self._processes, folder.absolute(), env=self._env, tag=self._realm + tag, should_stop=should_stop
+        )
 
     def sweep(self, tag: str) -> int:
         """See ``ports.sandbox.Sandbox``. SIGTERM first: a warden then ends its own tree, the unmarked included."""

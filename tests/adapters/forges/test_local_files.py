@@ -17,7 +17,8 @@ from tamma.core.issue import IssueState
 from tests.contracts.test_local_forge import LocalWorld
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join(f'*{old}' for _ in range(10))}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)
+    f"{new}: &{new} [{', '.join(f'*{old}' for _ in range(10))}]\n"
+    for old, new in zip("abcdefg", "bcdefgh", strict=True)
 )
 BROKEN: dict[str, tuple[str | None, str | None]] = {
     "no list end": ("title: [\n", "line "), "not closed": (None, "line 1: the front matter is never closed"),
@@ -155,7 +156,18 @@ def test_only_regular_files_are_issues(world: LocalWorld, tmp_path: Path, kind: 
 def test_other_files_in_the_folder_are_ignored(world: LocalWorld) -> None:
     """Editors' backups and temporary files, hidden ones, and names that are no numbers."""
     ref = world.create_issue()
-    names = [".1.md.swp", "1.md~", "#1.md#", ".#1.md", ".hidden.md", "1.orig.md", "1.txt", "a b.md", ".1.tamma-tmp", "-1.md"]
+    names = [
+        ".1.md.swp",
+        "1.md~",
+        "#1.md#",
+        ".#1.md",
+        ".hidden.md",
+        "1.orig.md",
+        "1.txt",
+        "a b.md",
+        ".1.tamma-tmp",
+        "-1.md",
+    ]
     for name in names:
         (world.issues / name).write_bytes(b"---\nbroken: [\n---\n")
     page = world.forge.open_issues("demo", label="tamma", limit=5)
@@ -181,7 +193,9 @@ def test_write_issue_never_replaces(world: LocalWorld) -> None:
             write_issue(world.issues, document, number=number)
 
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(["---", "a\n---\nb\n", "\n x\n  y", " ", "|", "\ta\n"])
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
+    ["---", "a\n---\nb\n", "\n x\n  y", " ", "|", "\ta\n"]
+)
 VALUES: st.SearchStrategy[Value] = st.recursive(
     TEXTS | st.none(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
@@ -189,7 +203,13 @@ VALUES: st.SearchStrategy[Value] = st.recursive(
 )
 
 
-@given(values=st.dictionaries(TEXTS, VALUES, max_size=5), body=TEXTS, key=TEXTS, value=VALUES, items=st.lists(VALUES, max_size=2))
+@given(
+    values=st.dictionaries(TEXTS, VALUES, max_size=5),
+    body=TEXTS,
+    key=TEXTS,
+    value=VALUES,
+    items=st.lists(VALUES, max_size=2),
+)
 def test_what_is_written_is_read_again(
     values: dict[str, Value], body: str, key: str, value: Value, items: list[Value]
 ) -> None:

@@ -111,7 +111,10 @@ def test_a_broken_change_file_stops_deliveries_not_the_count(world: LocalWorld) 
     ref = world.create_issue()
     world.forge.open_change(a_draft(world, ref))
     (world.changes / "2.md").write_text("---\nhead: [\n---\n", encoding="utf-8")
-    for call in (lambda: world.forge.changes("demo", head="tamma/1"), lambda: world.forge.open_change(a_draft(world, ref))):
+    for call in (
+        lambda: world.forge.changes("demo", head="tamma/1"),
+        lambda: world.forge.open_change(a_draft(world, ref)),
+    ):
         with pytest.raises(PermanentError) as caught:
             call()
         assert "2.md" in caught.value.why

@@ -58,7 +58,9 @@ class World:
 
 def open_store(url: str, *, listen_url: str | None = None, connections_max: int = 20) -> PostgresStore:
     """A store with connections for many threads."""
-    return PostgresStore(engine_for(url, application_name="test", connections_max=connections_max), listen_url=listen_url)
+    return PostgresStore(
+        engine_for(url, application_name="test", connections_max=connections_max), listen_url=listen_url
+    )
 
 
 def draft(

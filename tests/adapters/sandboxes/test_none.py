@@ -108,7 +108,9 @@ def test_a_sweep_ends_what_a_killed_worker_left(tmp_path: Path) -> None:
 def test_a_sweep_spares_another_installation(tmp_path: Path) -> None:
     """Two installations give the same issue the same task id: each ends only what its own boxes hold."""
     tag = a_tag()
-    ours, theirs = (NoSandbox(OsProcesses(), env_allow=(), environ={"PATH": PATH}, realm=name) for name in ("ours", "theirs"))
+    ours, theirs = (
+        NoSandbox(OsProcesses(), env_allow=(), environ={"PATH": PATH}, realm=name) for name in ("ours", "theirs")
+    )
     held = theirs.box(tmp_path, tag=tag).spawn(["sh", "-c", 'printf %s "$TAMMA_BOX"'], env={}, limits=limits()).output
     child = subprocess.Popen(["sleep", "600"], env={"PATH": PATH, "TAMMA_BOX": held}, start_new_session=True)
     try:
