@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tamma.core.attempt import Phase
+from tamma.core.attempt import PHASES, Phase
 from tamma.core.errors import ExitCode, RefusedByPolicy
 from tamma.core.event import AttemptFact
 from tamma.core.ids import branch_name
@@ -30,12 +30,15 @@ class Attempt:
         self.branch = branch_name(claim.task.ref)
         self.tag = f"{claim.task.id}:{claim.lease.epoch}"
         self._heartbeat = heartbeat
+        self._phase: Phase | None = None
 
     def enter(self, phase: Phase) -> None:
         """Go on to the next phase, unless the attempt must stop."""
+        assert phase in PHASES[self._phase], (self._phase, phase)
         self.check()
         self.deps.fail_points.reach(f"{phase}.before_enter")
         self.deps.store.claims.enter(self.lease, phase)
+        self._phase = phase
         self.deps.fail_points.reach(f"{phase}.after_enter")
 
     def record(self, fact: AttemptFact) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tamma.core.attempt import Phase
 from tamma.core.errors import NoSuchTask, PermanentError, TransientError
 from tamma.core.event import (
     AgentFinished,
@@ -199,7 +200,7 @@ def attempts_of(events: Sequence[Event]) -> list[AttemptStory]:
 
 def _tell(story: AttemptStory, event: Event) -> None:
     match event.fact:
-        case PhaseEntered(phase=phase):
+        case PhaseEntered(phase=phase) if phase != Phase.REPORT:  # where it ended, not that it was reported
             story.phase = phase
         case AgentFinished() as agent:
             story.agent = {"status": agent.status, "detail": agent.detail, "exit_code": agent.exit_code}
@@ -213,6 +214,10 @@ def _tell(story: AttemptStory, event: Event) -> None:
             story.patch = patch
         case TaskSettled(outcome=outcome, reason=reason, exit_code=exit_code):
             story.outcome, story.reason, story.exit_code = outcome, reason, exit_code
+            if not story.gates:
+                story.gates = [
+                    {"gate": "(all)", "verdict": "not asked", "summary": f"the attempt ended in {story.phase}"}
+                ]
         case TaskReaped(reason=reason):
             story.outcome, story.reason = "crashed", reason
         case _:

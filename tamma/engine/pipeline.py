@@ -136,7 +136,6 @@ class Pipeline:
             self._keep(solution)
             reason = f"commit {solution.candidate.commit} passed its gates and waits for approval"
             return Verdict(outcome=Outcome.BLOCKED, reason=reason)
-        self.attempt.enter(Phase.PUBLISH)
         return self._publish(workspace, self._delivery(workspace, snapshot, solution), expected=expected)
 
     def _word_from_the_issue(self, snapshot: Snapshot, solution: Solution) -> Verdict | None:
@@ -180,6 +179,7 @@ class Pipeline:
         )
 
     def _publish(self, workspace: Workspace, delivery: Delivery, *, expected: Oid | None) -> Verdict:
+        self.attempt.enter(Phase.PUBLISH)
         if workspace.branch_head(self.attempt.branch) == delivery.commit:
             self.courier.record_found(delivery.commit, {"commit": delivery.commit, "found": "yes"}, only_push=True)
         self.courier.push(workspace, delivery, expected=expected)
