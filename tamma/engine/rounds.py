@@ -12,6 +12,7 @@ from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.diff import refusal
 from tamma.core.event import AgentFinished, AgentSpoke, AgentStarted, TreeAudited
 from tamma.core.gate import GateReport, GateVerdict, TestRun
+from tamma.core.outward import defused
 from tamma.core.redact import bounded, clean
 from tamma.core.redgreen import RED_GREEN
 from tamma.engine.attempt import Attempt, refuse
@@ -277,4 +278,4 @@ class Rounds:
 
 def commit_message(snapshot: Snapshot, attempt: Attempt) -> str:
     """Subject, reference and the task's id, so that `git log` alone tells where a commit came from."""
-    return f"{one_line(snapshot.title, chars_max=72)}\n\nIssue: {attempt.task.ref}\nTamma-Task: {attempt.task.id}\n"
+    return f"{defused(one_line(snapshot.title, chars_max=72))}\n\nIssue: {attempt.task.ref}\nTamma-Task: {attempt.task.id}\n"

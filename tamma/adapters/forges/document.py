@@ -223,6 +223,7 @@ def _values(head: str, *, first_line: int) -> dict[str, Value]:
 
 def _compose(head: str, *, first_line: int) -> yaml.MappingNode | None:
     try:
+        _refuse_depth(head, first_line=first_line)
         root = yaml.compose(head, Loader=_Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
@@ -236,6 +237,19 @@ def _compose(head: str, *, first_line: int) -> yaml.MappingNode | None:
     if not isinstance(root, yaml.MappingNode):
         raise BadDocument("the front matter must be lines of `key: value`", line=root.start_mark.line + first_line)
     return root
+
+
+def _refuse_depth(head: str, *, first_line: int) -> None:
+    """Count levels and values before the composer, which recurses in C and dies of a deep enough document."""
+    depth = nodes = 0
+    for event in yaml.parse(head, Loader=_Loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if nodes > NODES_MAX or depth > DEPTH_MAX + 1:
+            raise BadDocument(
+                f"more than {NODES_MAX} values or {DEPTH_MAX} levels; make the front matter smaller",
+                line=(event.start_mark.line if event.start_mark else 0) + first_line,
+            )
 
 
 def _plain(node: yaml.Node, budget: list[int], depth: int, *, first_line: int = 1) -> Value:

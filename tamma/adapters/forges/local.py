@@ -5,6 +5,7 @@ It trusts the file system: whoever can write the files can speak as anyone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,9 @@ from tamma.ports.forge import IssuePage, Malformed
 from tamma.ports.workspace import Remote
 
 _TRIES_MAX: Final = 20
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+# A change numbered like this was put there by somebody; counting on from it would leave the names that are changes.
+_STRAY_DIGITS: Final = 10
 _LIVE: Final = (ChangeState.OPEN, ChangeState.DRAFT)
 
 
@@ -137,7 +141,7 @@ class LocalForge:
         def edit(document: Document) -> Document | None:
             comments = self._comments(ref, document)
             ours = next((c for c in comments if c.author == self.user and marker in c.body), None)
-            number = 1 + max((int(c.id) for c in comments if c.id.isdecimal()), default=0)
+            number = 1 + max((int(c.id) for c in comments if _NUMBER.fullmatch(c.id)), default=0)
             fresh = Comment(
                 id=str(max(number, len(comments) + 1)), author=self.user, body=text, created_at=self._stamp()
             )
@@ -208,7 +212,7 @@ class LocalForge:
         return ours.id
 
     def _created(self, place: _Place, draft: ChangeDraft) -> str:
-        name = str(1 + max((int(n) for n in place.changes.names()), default=0))
+        name = str(1 + max((int(n) for n in place.changes.names() if len(n) < _STRAY_DIGITS), default=0))
         if not place.changes.create(name, change_document(draft, author=self.user, created_at=self._stamp())):
             raise Moved
         return name
