@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tamma.core.change import notice_marker
 from tamma.core.effect import EffectKind, effect_key
+from tamma.core.errors import NoSuchTask
 from tamma.core.event import ChangeDelivered, Event, GateJudged, WorkSalvaged, task_stream
 from tamma.core.ids import WorkerId
 from tamma.core.outward import defused
@@ -39,7 +40,11 @@ class Herald:
         """
         if task.notice is None:
             return True
-        return self._comment(task, task.notice) and self._label(task, task.notice) and self._settle(task, task.notice)
+        try:
+            is_told = self._comment(task, task.notice) and self._label(task, task.notice)
+        except NoSuchTask:  # the issue is gone: nobody is left to be told
+            is_told = True
+        return is_told and self._settle(task, task.notice)
 
     def _comment(self, task: Task, notice: Notice) -> bool:
         marker = notice_marker(task.id, notice=notice, epoch=task.epoch)

@@ -7,27 +7,31 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from tamma.core.errors import NoSuchTask, PermanentError, TransientError
+from tamma.core.errors import ConfigError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Issue
 from tamma.core.reconcile import Candidate, View
 from tamma.core.selection import reason_to_stop
 from tamma.core.task import LIVE, Task, TaskKind
+from tamma.engine.contained import trouble
 from tamma.engine.intake import Intake
 from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge, Malformed
 from tamma.ports.store import Store
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What was seen, and what could not be: ``malformed`` issues and ``away`` repositories are told, never fatal."""
+    """What was seen, and what could not be: ``malformed`` issues, ``away`` repositories and issues of live tasks that are
+    ``unread`` are told, never fatal."""
 
     view: View
     malformed: tuple[Malformed, ...] = ()
     away: tuple[tuple[str, str], ...] = ()
+    unread: tuple[tuple[IssueRef, str], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,13 +45,14 @@ class Observer:
     capabilities: frozenset[str] = frozenset()
     _away: list[tuple[str, str]] = field(default_factory=list)
     _malformed: list[Malformed] = field(default_factory=list)
+    _unread: list[tuple[IssueRef, str]] = field(default_factory=list)
 
     def observe(self, *, slots: int, takes_new: bool = True) -> Sighting:
         """One view. With ``takes_new`` false (draining) no candidates are looked for."""
-        self._away, self._malformed = [], []
+        self._away, self._malformed, self._unread = [], [], []
         candidates = tuple(self._candidates()) if takes_new else ()
         view = self._with_tasks(candidates, slots) if self.store else View(now=None, candidates=candidates, slots=slots)
-        return Sighting(view=view, malformed=tuple(self._malformed), away=tuple(self._away))
+        return Sighting(view=view, malformed=tuple(self._malformed), away=tuple(self._away), unread=tuple(self._unread))
 
     def _with_tasks(self, candidates: tuple[Candidate, ...], slots: int) -> View:
         assert self.store is not None
@@ -72,7 +77,7 @@ class Observer:
 
     def _candidates(self) -> Iterator[Candidate]:
         for remote in self.forge.repositories():
-            yield from self._ask(remote.name, partial(self._candidates_of, remote.name)) or ()
+            yield from _ask(partial(self._candidates_of, remote.name), remote.name, self._away) or ()
 
     def _candidates_of(self, repository: str) -> list[Candidate]:
         limits = self.policies.limits
@@ -96,15 +101,18 @@ class Observer:
         """Live tasks whose issue says stop. An issue that cannot be read says nothing."""
         assert self.store is not None
         for task in self.store.tasks.list(states=LIVE, limit=self.policies.limits.candidates):
-            issue = seen.get(task.ref) or self._ask(task.ref.repository, partial(self.forge.issue, task.ref))
+            issue = seen.get(task.ref) or _ask(partial(self.forge.issue, task.ref), task.ref, self._unread)
             reason = reason_to_stop(issue, task, self.policies.selection) if issue else ""
             if reason:
                 yield task, reason
 
-    def _ask(self, repository: str, question: Callable[[], T]) -> T | None:
-        """The forge's answer, or None with the reason noted: one repository that is away never aborts the tick."""
-        try:
-            return question()
-        except (TransientError, PermanentError, NoSuchTask) as error:
-            self._away.append((repository, str(error)))
-            return None
+
+def _ask(question: Callable[[], T], about: K, notes: list[tuple[K, str]]) -> T | None:
+    """The answer, or None with the reason noted: no one repository or issue, not even by a bug, aborts the tick."""
+    try:
+        return question()
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 — an adapter's bug about one issue must not end the service of all others
+        notes.append((about, trouble(error)))
+        return None

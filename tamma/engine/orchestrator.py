@@ -15,6 +15,7 @@ from tamma.core.errors import ConfigError, ExitCode, NotClaimable, TammaError, T
 from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
+from tamma.core.redact import bounded, clean
 from tamma.core.task import Task, TaskState
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
@@ -26,10 +27,13 @@ from tamma.ports.system import Chance, Clock
 
 POLL: Final = timedelta(milliseconds=500)
 POLL_FIRST: Final = timedelta(milliseconds=50)
+LONGEST_PAUSE: Final = timedelta(minutes=10)
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
 # so that a worker that cannot start does not spin.
 EARLY_ENDS_MAX: Final = 3
+# Something was away, or somebody stopped it: says nothing about whether workers can start.
+NO_FAULT: Final = frozenset({ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM})
 
 
 @unique
@@ -60,6 +64,8 @@ class Orchestrator:
     report: Callable[[str], None] = print
     after_tick: Callable[[Sighting, tuple[Action, ...]], None] = lambda _sighting, _actions: None
     _early_ends: Counter[TaskId] = field(default_factory=Counter)
+    _faults: Counter[TaskId] = field(default_factory=Counter)
+    _untellable: dict[TaskId, tuple[timedelta, float]] = field(default_factory=dict)
     _signals: int = 0
     _pause: timedelta = timedelta(0)
     _reported: set[str] = field(default_factory=set)
@@ -114,7 +120,7 @@ class Orchestrator:
         self.store.workers.beat(self.identity.id)
         self._bury()
         sighting = self.observer.observe(slots=self.dispatcher.slots)
-        actions = self.decide(sighting)
+        actions = tuple(action for action in self.decide(sighting) if not self._is_put_off(action))
         for action in actions:
             self._perform_safely(action)
         self._mention(sighting)
@@ -136,7 +142,22 @@ class Orchestrator:
         except NotClaimable:
             pass  # another orchestrator, worker or human was first: that is what the guard is for
         except TammaError as error:
+            self._put_off(action)
             self._tell_once(f"{type(action).__name__.lower()} failed: {error}")
+        except Exception as error:  # noqa: BLE001 — a bug met with one issue must not stop the loop for all others
+            self._put_off(action)
+            told = bounded(clean(f"{type(error).__name__}: {error}"), bytes_max=500)
+            self._tell_once(f"{type(action).__name__.lower()} met a bug in Tamma: {told}")
+
+    def _put_off(self, action: Action) -> None:
+        """A notice that cannot be delivered is tried again later and later, not at every tick."""
+        if isinstance(action, Tell):
+            pause = min(self._untellable.get(action.task.id, (self.tick_interval / 2, 0.0))[0] * 2, LONGEST_PAUSE)
+            self._untellable[action.task.id] = (pause, self.clock.monotonic() + pause.total_seconds())
+
+    def _is_put_off(self, action: Action) -> bool:
+        until = self._untellable.get(action.task.id, (None, 0.0))[1] if isinstance(action, Tell) else 0.0
+        return self.clock.monotonic() < until
 
     def _perform(self, action: Action) -> None:
         tasks, claims, me = self.store.tasks, self.store.claims, self.identity.id
@@ -179,8 +200,10 @@ class Orchestrator:
     def _bury(self) -> None:
         """Children that ended: one that died holding a task is reaped without waiting for its lease."""
         for ended in self.dispatcher.ended():
-            with suppress(TammaError):  # the lease or the reservation runs out by itself
+            try:
                 self._bury_one(ended)
+            except TammaError as error:  # the lease or the reservation runs out by itself
+                self._tell_once(f"a worker's end could not be recorded: {error}")
 
     def _bury_one(self, ended: Ended) -> None:
         task = self.store.tasks.get(ended.task_id)
@@ -189,13 +212,14 @@ class Orchestrator:
             self._reap_dead(task, ended)
         elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, process):
             self._early_ends[task.id] += 1
+            self._faults[task.id] += ended.exit_code > 0 and ended.exit_code not in NO_FAULT
             self._tell_once(
                 f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why"
             )
             if self._early_ends[task.id] <= EARLY_ENDS_MAX:
                 self.store.tasks.unreserve(task.id, by=self.identity.id)
         else:
-            del self._early_ends[task.id]
+            del self._early_ends[task.id], self._faults[task.id]
 
     def _has_claimed(self, task: Task, process: str) -> bool:
         """Whether the worker took the task before it ended; then it settled it by itself, to be tried again."""
@@ -232,7 +256,7 @@ class Orchestrator:
 
     def _give_up_if_no_worker_starts(self) -> None:
         """Waiting until idle must end: a task whose workers all died before they took it would be started for ever."""
-        hopeless = [task_id for task_id, n in self._early_ends.items() if n > EARLY_ENDS_MAX]
+        hopeless = [task_id for task_id, n in self._faults.items() if n > EARLY_ENDS_MAX]
         if hopeless:
             raise ConfigError(
                 f"{EARLY_ENDS_MAX + 1} workers for task {hopeless[0]} ended before they took it",
@@ -270,12 +294,14 @@ class Orchestrator:
             self._tell_once(f"issue {bad.ref} is skipped: {bad.why}")
         for repository, why in sighting.away:
             self._tell_once(f"repository {repository} is skipped for now: {why}")
+        for ref, why in sighting.unread:
+            self._tell_once(f"issue {ref} cannot be looked at for now: {why}")
 
-    def _tell_once(self, line: str) -> None:
+    def _tell_once(self, line: str, *, details: str = "") -> None:
         """The same trouble is told once, not each tick."""
         if line not in self._reported:
             self._reported.add(line)
-            self.report(line)
+            self.report(f"{line}\n{details}" if details else line)
 
 
 def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:

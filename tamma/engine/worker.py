@@ -15,6 +15,7 @@ from tamma.core.errors import (
     ConfigError,
     ExitCode,
     LeaseLost,
+    NoSuchTask,
     PermanentError,
     RefusedByPolicy,
     TammaError,
@@ -121,6 +122,8 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
         return Verdict(outcome=Outcome.UNAVAILABLE, reason=_told(error)), error
     except RefusedByPolicy as error:
         return Verdict(outcome=Outcome.REFUSED, reason=_told(error)), error
+    except NoSuchTask as error:
+        return Verdict(outcome=Outcome.CANCELLED, reason=f"the issue is gone: {error}"), error
     except (SetupFailed, PermanentError) as error:
         return Verdict(outcome=Outcome.BLOCKED, reason=_told(error)), error
     except Exception as error:  # noqa: BLE001 — the last line of defence: a bug must end as a settled attempt, not a hang

@@ -13,10 +13,12 @@ from tamma.adapters.dispatch.local import LocalDispatcher
 from tamma.adapters.postgres.connect import engine_for
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.adapters.system import NoFailPoints, SystemChance, SystemClock
-from tamma.core.errors import ConfigError, ExitCode
-from tamma.core.ids import WorkerId
+from tamma.core.errors import ConfigError, ExitCode, PermanentError
+from tamma.core.event import task_stream
+from tamma.core.ids import IssueRef, WorkerId
+from tamma.core.issue import Comment
 from tamma.core.policy import LeasePolicy
-from tamma.core.task import TaskState
+from tamma.core.task import Notice, TaskState
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
 from tamma.engine.observer import Observer
@@ -66,3 +68,58 @@ def test_a_loop_with_nothing_to_do_is_idle_at_once(store: PostgresStore, tmp_pat
     loop = a_loop(store, MemoryForge(name="local"), tmp_path, worker="raise SystemExit(3)")
     assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
     assert [worker.state for worker in store.workers.list()] == ["gone"]
+
+
+def test_a_bug_met_with_one_issue_stops_no_other(store: PostgresStore, tmp_path: Path) -> None:
+    """An adapter that breaks on one comment is told once; the other issue is told about its task all the same."""
+    forge = MemoryForge(name="local")
+    refs = [forge.add_issue(), forge.add_issue()]
+    loop = a_loop(store, forge, tmp_path, worker="raise SystemExit(3)")
+    told: list[str] = []
+    loop.report = told.append
+    tasks = [loop.intake.find_or_create(ref, asked_by="label") for ref in refs]
+    for task in tasks:
+        store.tasks.cancel(task.id, by="ann", reason="enough", notice=Notice.CANCELLED)
+    real = forge.comment
+
+    def comment(ref: IssueRef, *, marker: str, body: str) -> Comment:
+        if ref == refs[0]:
+            raise ValueError("4300 digits")
+        return real(ref, marker=marker, body=body)
+
+    forge.comment = comment  # type: ignore[method-assign]
+    loop.tick()
+    loop.tick()
+    assert [store.tasks.get(task.id).notice for task in tasks] == [Notice.CANCELLED, None]
+    assert [line for line in told if "4300 digits" in line] == ["tell met a bug in Tamma: ValueError: 4300 digits"]
+
+
+def test_an_issue_that_is_gone_needs_no_telling_and_keeps_nobody_busy(store: PostgresStore, tmp_path: Path) -> None:
+    """Its notice is settled, once, and the loop is idle."""
+    forge = MemoryForge(name="local")
+    ref = forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, worker="raise SystemExit(3)")
+    task = loop.intake.find_or_create(ref, asked_by="label")
+    store.tasks.cancel(task.id, by="ann", reason="enough", notice=Notice.CANCELLED)
+    forge.delete_issue(ref)
+    assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
+    assert store.tasks.get(task.id).notice is None
+
+
+@pytest.mark.timeout(60)
+def test_an_issue_that_cannot_be_read_is_tried_again_later_and_floods_no_log(
+    store: PostgresStore, tmp_path: Path
+) -> None:
+    """Until idle does not wait for it, and each try leaves no further intent."""
+    forge = MemoryForge(name="local")
+    ref = forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, worker="raise SystemExit(3)")
+    task = loop.intake.find_or_create(ref, asked_by="label")
+    store.tasks.cancel(task.id, by="ann", reason="enough", notice=Notice.CANCELLED)
+    forge.break_issue(ref, why="garbled")
+    assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
+    before = len(store.events.stream(task_stream(task.id)))
+    with pytest.raises(PermanentError):
+        loop.herald.tell(store.tasks.get(task.id))
+    assert len(store.events.stream(task_stream(task.id))) == before
+    assert store.tasks.get(task.id).notice is Notice.CANCELLED

@@ -30,6 +30,8 @@ _FIND: Final = f"SELECT {EFFECT_COLUMNS} FROM effect WHERE key = %(key)s"
 _IS_ELSEWHERE: Final = "SELECT held_by <> %(by)s AND held_until > tamma_now() FROM effect WHERE key = %(key)s"
 _HOLDER: Final = "SELECT coalesce(held_by = %(by)s, false), held_by FROM effect WHERE key = %(key)s"
 _IS_OURS: Final = "SELECT held_by = %(by)s AND held_until > tamma_now() FROM effect WHERE key = %(key)s"
+_HOLD: Final = f"""UPDATE effect SET held_by = %(holder)s, held_until = tamma_now() + %(hold)s WHERE key = %(key)s
+    RETURNING {EFFECT_COLUMNS}"""
 _OF_TASK: Final = f"SELECT {EFFECT_COLUMNS} FROM effect WHERE task_id = %(task_id)s ORDER BY key"
 
 _TASK: Final = """WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
@@ -111,6 +113,12 @@ class PostgresEffects:
             elsewhere = connection.execute(_IS_ELSEWHERE, {"by": holder["by"], "key": rows.text(key)}).fetchone()
             if elsewhere is not None and elsewhere[0]:
                 return None
+            if known is not None and (known.state, known.epoch, dict(known.intent)) == (
+                EffectState.INTENDED,
+                epoch,
+                dict(intent),
+            ):  # the intent stands in the log already; only the hold, which is volatile, is new
+                return _one(connection, _HOLD, {**holder, "key": rows.text(key)})
             return _one(connection, _INTEND_UNLEASED, {**_intended(key, kind, intent, epoch=epoch), **holder})
 
     def holds(self, key: str, *, by: WorkerId) -> bool:
