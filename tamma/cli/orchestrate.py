@@ -85,6 +85,6 @@ def _dry_run(globals_: Globals, *, workers: int | None, as_json: bool) -> int:
     print_lines(
         [f"not {c.issue.ref}: {c.against[0].text}" for c in sighting.view.candidates if c.against]
         + [f"not {bad.ref}: {bad.why}" for bad in sighting.malformed]
-        + [f"not looked at: {name}: {why}" for name, why in sighting.away]
+        + [f"not looked at: {name}: {why}" for name, why in (*sighting.away, *sighting.unread)]
     )
     return 0

@@ -15,8 +15,8 @@ from tamma.core.errors import ConfigError, ExitCode, NotClaimable, TammaError, T
 from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
-from tamma.core.redact import bounded, clean
 from tamma.core.task import Task, TaskState
+from tamma.engine.contained import trouble
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
 from tamma.engine.observer import Observer, Sighting
@@ -146,8 +146,7 @@ class Orchestrator:
             self._tell_once(f"{type(action).__name__.lower()} failed: {error}")
         except Exception as error:  # noqa: BLE001 — a bug met with one issue must not stop the loop for all others
             self._put_off(action)
-            told = bounded(clean(f"{type(error).__name__}: {error}"), bytes_max=500)
-            self._tell_once(f"{type(action).__name__.lower()} met a bug in Tamma: {told}")
+            self._tell_once(f"{type(action).__name__.lower()} failed: {trouble(error)}")
 
     def _put_off(self, action: Action) -> None:
         """A notice that cannot be delivered is tried again later and later, not at every tick."""
@@ -202,8 +201,8 @@ class Orchestrator:
         for ended in self.dispatcher.ended():
             try:
                 self._bury_one(ended)
-            except TammaError as error:  # the lease or the reservation runs out by itself
-                self._tell_once(f"a worker's end could not be recorded: {error}")
+            except Exception as error:  # noqa: BLE001 — the lease or the reservation runs out by itself; a bug here is no more than told
+                self._tell_once(f"a worker's end could not be recorded: {trouble(error)}")
 
     def _bury_one(self, ended: Ended) -> None:
         task = self.store.tasks.get(ended.task_id)
@@ -297,11 +296,11 @@ class Orchestrator:
         for ref, why in sighting.unread:
             self._tell_once(f"issue {ref} cannot be looked at for now: {why}")
 
-    def _tell_once(self, line: str, *, details: str = "") -> None:
+    def _tell_once(self, line: str) -> None:
         """The same trouble is told once, not each tick."""
         if line not in self._reported:
             self._reported.add(line)
-            self.report(f"{line}\n{details}" if details else line)
+            self.report(line)
 
 
 def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:

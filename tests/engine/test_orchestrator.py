@@ -91,7 +91,8 @@ def test_a_bug_met_with_one_issue_stops_no_other(store: PostgresStore, tmp_path:
     loop.tick()
     loop.tick()
     assert [store.tasks.get(task.id).notice for task in tasks] == [Notice.CANCELLED, None]
-    assert [line for line in told if "4300 digits" in line] == ["tell met a bug in Tamma: ValueError: 4300 digits"]
+    [line] = [line for line in told if "4300 digits" in line]
+    assert line.startswith("tell failed: a bug in Tamma: ValueError: 4300 digits (at test_orchestrator.py:")
 
 
 def test_an_issue_that_is_gone_needs_no_telling_and_keeps_nobody_busy(store: PostgresStore, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""One failing issue, repository or child never ends the loop, not even by a bug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamma.adapters.postgres.store import PostgresStore
+from tamma.core.errors import ExitCode
+from tamma.core.ids import TaskId
+from tamma.engine.orchestrator import Mode
+from tamma.ports.dispatch import Ended
+from tests.contracts.memory_forge import MemoryForge
+from tests.engine.test_orchestrator import a_loop, store
+
+__all__ = ["store"]
+QUIT = "raise SystemExit(3)"
+
+
+def broken(*_args: object, **_more: object) -> Any:
+    """What a bug in an adapter does."""
+    raise KeyError("no such key")
+
+
+@pytest.mark.parametrize("method", ["open_issues", "count_open_changes"])
+def test_a_bug_about_one_repository_leaves_the_others(
+    store: PostgresStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The other repository's issue becomes a task, and the bug is told once, with its type and message."""
+    forge = MemoryForge(name="local", repositories=("bad", "good"))
+    forge.add_issue(repository="bad")
+    forge.add_issue(repository="good")
+    asked: Callable[..., Any] = getattr(forge, method)
+    monkeypatch.setattr(forge, method, lambda name, **more: broken() if name == "bad" else asked(name, **more))
+    loop = a_loop(store, forge, tmp_path, worker=QUIT)
+    told: list[str] = []
+    loop.report = told.append
+    monkeypatch.setattr(type(loop.dispatcher), "start", lambda _self, _task: 0)
+    loop.tick()
+    loop.tick()
+    assert [task.ref.repository for task in store.tasks.list()] == ["good"]
+    assert [line for line in told if "KeyError" in line and "'no such key'" in line and "bad" in line] == told[:1]
+
+
+def test_a_bug_about_a_dead_worker_ends_nothing(
+    store: PostgresStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop goes on to its tick, and the bug is told."""
+    loop = a_loop(store, MemoryForge(name="local"), tmp_path, worker=QUIT)
+    told: list[str] = []
+    loop.report = told.append
+    dead = [Ended(task_id=TaskId("t"), pid=7, exit_code=1)]
+    monkeypatch.setattr(type(loop.dispatcher), "ended", lambda _self: [dead.pop()] if dead else [])
+    monkeypatch.setattr(type(store.tasks), "get", broken)
+    assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
+    assert "KeyError" in told[0]
+
+
+def test_an_issue_that_is_gone_is_named_itself(
+    store: PostgresStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its repository is not skipped, and nobody says so."""
+    forge = MemoryForge(name="local")
+    ref = forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, worker=QUIT)
+    monkeypatch.setattr(type(loop.dispatcher), "start", lambda _self, _task: 0)
+    told: list[str] = []
+    loop.tick()
+    forge.delete_issue(ref)
+    loop.report = told.append
+    loop.tick()
+    assert any(line.startswith(f"issue {ref} ") for line in told), told
+    assert not any(line.startswith("repository") for line in told), told
