@@ -74,7 +74,10 @@ def ready_url(
         )
     make_state_folder(loaded)
     url = server.start()
-    upgrade_quickly(url)
+    if may_create:
+        upgrade_quickly(url)
+    else:
+        require_current(url)
     return url
 
 

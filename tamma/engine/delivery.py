@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from tamma.core.change import Change, ChangeDraft, Marker, find_markers
+from tamma.core.change import Change, ChangeDraft, ChangeState, Marker, find_markers
 from tamma.core.effect import Effect, EffectKind, EffectState, effect_key
 from tamma.core.errors import PermanentError, TransientError
 from tamma.core.event import ChangeDelivered
@@ -33,6 +34,9 @@ class Delivery:
     title: str
     description: BlobId
     is_draft: bool = False
+
+
+_OPEN: Final = frozenset({ChangeState.OPEN, ChangeState.DRAFT})
 
 
 class Foreign(PermanentError):
@@ -96,9 +100,22 @@ class Courier:
 
         perform(
             self.store.effects, self.fail_points, self.lease, step="push", kind=EffectKind.PUSH,
-            key=effect_key(self.task.id, EffectKind.PUSH, delivery.commit[:16]),
+            key=self._key(EffectKind.PUSH, delivery, is_there=workspace.branch_head(delivery.branch) == delivery.commit),
             intent=_intent_of(delivery, expected), act=act,
         )  # fmt: skip
+
+    def _key(self, kind: EffectKind, delivery: Delivery, *, is_there: bool) -> str:
+        """The natural key; one of this attempt where the record says done and the world, which was asked, says otherwise.
+
+        Commits are deterministic, so an attempt may make the very commit whose branch a human has deleted since.
+        """
+        key = effect_key(self.task.id, kind, delivery.commit[:16])
+        done = any(e.key == key and e.state is EffectState.DONE for e in self.store.effects.of_task(self.task.id))
+        return f"{key}:{self.lease.epoch}" if done and not is_there else key
+
+    def _has_open_change(self, delivery: Delivery) -> bool:
+        found = self.forge.changes(self.task.ref.repository, head=delivery.branch)
+        return any(c.author == self.forge.user and c.state in _OPEN and c.base == delivery.base for c in found)
 
     def _look_who_moved(self, delivery: Delivery, head: Oid | None) -> None:
         """The forge refused to move the branch: raise what decides who acts, unless our commit is there all the same."""
@@ -137,7 +154,7 @@ class Courier:
 
         effect = perform(
             self.store.effects, self.fail_points, self.lease, step="change", kind=EffectKind.CHANGE,
-            key=effect_key(self.task.id, EffectKind.CHANGE, delivery.commit[:16]),
+            key=self._key(EffectKind.CHANGE, delivery, is_there=self._has_open_change(delivery)),
             intent=_intent_of(delivery, None), act=act,
         )  # fmt: skip
         return self.delivered(delivery.commit, change=effect.result["change"], url=effect.result["url"])

@@ -73,7 +73,7 @@ class Herald:
         )  # fmt: skip
 
     def _settle(self, task: Task, notice: Notice) -> bool:
-        self.store.tasks.settle_notice(task.id, notice, by=self.by)
+        self.store.tasks.settle_notice(task.id, notice, epoch=task.epoch, by=self.by)
         return True
 
 

@@ -66,9 +66,9 @@ class Observer:
             overdue=tuple(r.task_id for r in survey.overdue),
             silent_workers=survey.silent_workers,
             called_off=tuple(self._called_off({c.issue.ref: c.issue for c in candidates})),
-            untold=survey.notices,
+            untold=tuple(task for task in survey.notices if self._serves(task.ref)),
             candidates=candidates,
-            ready=survey.ready,
+            ready=tuple(task for task in survey.ready if self._serves(task.ref)),
             occupied=survey.occupied,
             slots=slots,
             capabilities=self.capabilities,
@@ -97,10 +97,16 @@ class Observer:
             return {}
         return dict(self.store.tasks.newest(refs, TaskKind.RESOLVE))
 
+    def _serves(self, ref: IssueRef) -> bool:
+        """Whether the issue is of a forge and repository of ours: a database may serve other installations too."""
+        return ref.forge == self.forge.name and ref.repository in {r.name for r in self.forge.repositories()}
+
     def _called_off(self, seen: dict[IssueRef, Issue]) -> Iterator[tuple[Task, str]]:
         """Live tasks whose issue says stop. An issue that cannot be read says nothing."""
         assert self.store is not None
         for task in self.store.tasks.list(states=LIVE, limit=self.policies.limits.candidates):
+            if not self._serves(task.ref):
+                continue
             issue = seen.get(task.ref) or _ask(partial(self.forge.issue, task.ref), task.ref, self._unread)
             reason = reason_to_stop(issue, task, self.policies.selection) if issue else ""
             if reason:

@@ -61,7 +61,9 @@ class Pipeline:
             head = workspace.branch_head(self.attempt.branch)
             begun = self.courier.find_pushed(head)
             if begun is not None:
-                return self._publish(workspace, begun, expected=head)
+                return self._word_from_the_issue(snapshot, begun.commit) or self._publish(
+                    workspace, begun, expected=head
+                )
             expected = self.courier.expected_head(head, changes)
             with self._salvaging(workspace), self._environment(workspace, base) as environment:
                 return self._resolve(workspace, snapshot, environment, expected=expected)
@@ -127,7 +129,7 @@ class Pipeline:
         solution = Rounds(self.attempt, workspace=workspace, snapshot=snapshot, environment=environment).run()
         if isinstance(solution, Verdict):
             return solution
-        stop = self._word_from_the_issue(snapshot, solution)
+        stop = self._word_from_the_issue(snapshot, solution.candidate.commit)
         if stop is not None:
             if stop.outcome is Outcome.BLOCKED:
                 self._keep(solution)
@@ -138,13 +140,13 @@ class Pipeline:
             return Verdict(outcome=Outcome.BLOCKED, reason=reason)
         return self._publish(workspace, self._delivery(workspace, snapshot, solution), expected=expected)
 
-    def _word_from_the_issue(self, snapshot: Snapshot, solution: Solution) -> Verdict | None:
+    def _word_from_the_issue(self, snapshot: Snapshot, commit: Oid) -> Verdict | None:
         """The last look before anything shows outside: never a surprise change."""
         issue = self.deps.forge.issue(self.task.ref)
         reason = reason_to_stop(issue, self.task, self.deps.policies.selection)
         if reason:
             return Verdict(outcome=Outcome.CANCELLED, reason=reason)
-        if issue.digest != snapshot.digest and self.task.approved != solution.candidate.commit:
+        if issue.digest != snapshot.digest and self.task.approved != commit:
             return Verdict(
                 outcome=Outcome.BLOCKED,
                 reason="the issue was edited after its task was created, so this change answers the older text; "

@@ -70,9 +70,11 @@ class Rounds:
         """
         try:
             self.attempt.enter(Phase.BASELINE)
+            approved = self.attempt.task.approved
+            restored = self.workspace.restore(approved) if approved is not None else None
             base_runs = self.gates.baseline(self.plan.gates, self.workspace, site=self.site)
-            if self.attempt.task.approved is not None:
-                return self._rejudge_approved(base_runs)
+            if restored is not None:
+                return self._rejudge_approved(restored, base_runs)
             return self._rounds(base_runs)
         except GateInterrupted:
             self.attempt.check()
@@ -112,18 +114,16 @@ class Rounds:
             outcome=Outcome.GATES_FAILED, reason=f"after {repairs_max} repairs these gates still fail: {failed}"
         )
 
-    def _rejudge_approved(self, base_runs: Mapping[str, TestRun]) -> Solution | Verdict:
-        """A human approved this commit: no agent runs, but the gates are asked again on this machine, on this base."""
-        approved = self.attempt.task.approved
-        assert approved is not None
+    def _rejudge_approved(self, candidate: Candidate, base_runs: Mapping[str, TestRun]) -> Solution | Verdict:
+        """A human approved this commit: no agent runs, but the gates are asked again on this machine, against its own base."""
         self.attempt.enter(Phase.AUDIT)
-        candidate = self.workspace.restore(approved)
         self._record_audit(candidate)
         reports = self._judge(candidate, base_runs, 0)
         if any(report.binds or report.needs_human for report in reports):
             failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds or r.needs_human)
             return Verdict(
-                outcome=Outcome.GATES_FAILED, reason=f"the approved commit {approved} does not pass now: {failed}"
+                outcome=Outcome.GATES_FAILED,
+                reason=f"the approved commit {candidate.commit} does not pass now: {failed}",
             )
         return Solution(candidate=candidate, reports=reports, repairs=0, detail="approved by a human")
 

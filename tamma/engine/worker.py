@@ -118,13 +118,13 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
         ), error
     except (LeaseLost, TaskCancelled) as error:
         return Verdict(outcome=Outcome.LEASE_LOST, reason=str(error)), error
-    except (TransientError, ConfigError) as error:
+    except TransientError as error:
         return Verdict(outcome=Outcome.UNAVAILABLE, reason=_told(error)), error
     except RefusedByPolicy as error:
         return Verdict(outcome=Outcome.REFUSED, reason=_told(error)), error
     except NoSuchTask as error:
         return Verdict(outcome=Outcome.CANCELLED, reason=f"the issue is gone: {error}"), error
-    except (SetupFailed, PermanentError) as error:
+    except (SetupFailed, PermanentError, ConfigError) as error:
         return Verdict(outcome=Outcome.BLOCKED, reason=_told(error)), error
     except Exception as error:  # noqa: BLE001 — the last line of defence: a bug must end as a settled attempt, not a hang
         return Verdict(outcome=Outcome.CRASHED, reason=f"a bug in Tamma: {type(error).__name__}: {error}"), error

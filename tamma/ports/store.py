@@ -131,8 +131,8 @@ class Tasks(Protocol):
         blocked."""
         ...
 
-    def settle_notice(self, task_id: TaskId, notice: Notice, *, by: WorkerId) -> bool:
-        """The issue has been told; False if somebody else said so first."""
+    def settle_notice(self, task_id: TaskId, notice: Notice, *, epoch: int, by: WorkerId) -> bool:
+        """The issue has been told of attempt ``epoch``; False if somebody said so first, or a later attempt has news."""
         ...
 
 

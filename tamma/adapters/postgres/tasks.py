@@ -64,7 +64,7 @@ _UNBLOCK: Final = change(
     event=tell(type_="'TASK.UNBLOCK.SUCCEEDED'"),
 )
 _SETTLE_NOTICE: Final = change(
-    held="SELECT id FROM task WHERE id = %(task_id)s AND notice = %(notice)s FOR NO KEY UPDATE",
+    held="SELECT id FROM task WHERE id = %(task_id)s AND notice = %(notice)s AND epoch = %(epoch)s FOR NO KEY UPDATE",
     sets="notice = NULL",
     event=tell(type_="'TASK.NOTICE.SUCCEEDED'", tags=BY_TAG),
     returns="1",
@@ -175,11 +175,12 @@ class PostgresTasks:
             raise NotClaimable(f"task {task_id} does not wait for a human", why=f"it is {task.state}")
         return rows.task_of(row)
 
-    def settle_notice(self, task_id: TaskId, notice: Notice, *, by: WorkerId) -> bool:
-        """The issue has been told; False if somebody else said so first."""
+    def settle_notice(self, task_id: TaskId, notice: Notice, *, epoch: int, by: WorkerId) -> bool:
+        """The issue has been told of attempt ``epoch``; False if somebody said so first, or a later attempt has news."""
         values = {
             "task_id": rows.text(task_id),
             "notice": notice.value,
+            "epoch": epoch,
             "by": rows.text(by),
             "data": rows.data_of(NoticeSent(notice=notice, by=by)),
         }

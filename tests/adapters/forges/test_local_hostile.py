@@ -64,6 +64,8 @@ def test_a_stray_change_number_does_not_stop_deliveries(tmp_path: Path) -> None:
     """Whoever puts 9999999999.md there does not choose our next number."""
     forge = a_forge(tmp_path)
     (tmp_path / "issues" / "1.md").write_text("---\ntitle: x\nlabels: [tamma]\n---\nbody\n")
-    (tmp_path / "changes" / "9999999999.md").write_text("---\ntitle: x\nhead: other\nbase: main\nauthor: bob\nstate: open\n---\n")
+    (tmp_path / "changes" / "9999999999.md").write_text(
+        "---\ntitle: x\nhead: other\nbase: main\nauthor: bob\nstate: open\n---\n"
+    )
     draft = ChangeDraft(repository="demo", head="tamma/1", base="main", title="t", body="b", issue=REF)
     assert forge.open_change(draft).id == "1"

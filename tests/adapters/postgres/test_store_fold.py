@@ -108,7 +108,9 @@ class History:
         self.store.tasks.unblock(self.task(), by="ann", approved=self.chance.choice((None, Oid("c"))))
 
     def tell(self) -> None:
-        self.store.tasks.settle_notice(self.task(), self.chance.choice(list(Notice)), by=self.worker_id())
+        task_id = self.task()
+        epoch = self.store.tasks.get(task_id).epoch
+        self.store.tasks.settle_notice(task_id, self.chance.choice(list(Notice)), epoch=epoch, by=self.worker_id())
 
     def intend(self) -> None:
         if self.leases:

@@ -196,11 +196,12 @@ def test_only_a_blocked_task_is_unblocked(world: World) -> None:
 
 
 def test_a_notice_is_settled_once(world: World) -> None:
-    """Of several that told the issue, one is the first; another notice is not touched."""
+    """Of several that told the issue, one is the first; another notice, or that of another attempt, is not touched."""
     task = world.ended(world.claimed(1), Outcome.GATES_FAILED)
     tasks = world.store.tasks
-    assert not tasks.settle_notice(task.id, Notice.DELIVERED, by=ANN)
-    said = together(*[lambda: tasks.settle_notice(task.id, Notice.ESCALATED, by=ANN)] * 4)
+    assert not tasks.settle_notice(task.id, Notice.DELIVERED, epoch=1, by=ANN)
+    assert not tasks.settle_notice(task.id, Notice.ESCALATED, epoch=0, by=ANN), "an older attempt's news"
+    said = together(*[lambda: tasks.settle_notice(task.id, Notice.ESCALATED, epoch=1, by=ANN)] * 4)
     assert sorted(said) == [False, False, False, True]
     assert tasks.get(task.id).notice is None
 
