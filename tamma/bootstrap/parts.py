@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
@@ -18,7 +18,7 @@ from tamma.adapters.agents.scripted import ScriptedAgent
 from tamma.adapters.environments import CachedEnvironments
 from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.git import GitWorkspaces
-from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, NoSandbox, is_allowed
+from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, SETUP_ENV_ALLOW, NoSandbox, is_allowed
 from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses
 from tamma.bootstrap.database import state_folder
 from tamma.config import policies as mapped
@@ -185,21 +185,22 @@ AGENTS: Final[Mapping[AgentKind, Callable[[Loaded, AgentSettings], Agent]]] = {
 # What a worker needs
 
 
-def _no_sandbox(loaded: Loaded) -> Sandbox:
+def _no_sandbox(loaded: Loaded, env_allow: Collection[str]) -> Sandbox:
     realm = sha256(str(state_folder(loaded).resolve()).encode()).hexdigest()[:12]
-    return NoSandbox(OsProcesses(), env_allow=DEFAULT_ENV_ALLOW, environ=loaded.environ, realm=realm)
+    return NoSandbox(OsProcesses(), env_allow=env_allow, environ=loaded.environ, realm=realm)
 
 
-SANDBOXES: Final[Mapping[SandboxKind, Callable[[Loaded], Sandbox]]] = {SandboxKind.NONE: _no_sandbox}
+SANDBOXES: Final[Mapping[SandboxKind, Callable[[Loaded, Collection[str]], Sandbox]]] = {SandboxKind.NONE: _no_sandbox}
 
 
 def sandbox(loaded: Loaded) -> Sandbox:
-    """The configured sandbox."""
-    return SANDBOXES[loaded.config.sandbox.kind](loaded)
+    """The configured sandbox, for agents and gates."""
+    return SANDBOXES[loaded.config.sandbox.kind](loaded, DEFAULT_ENV_ALLOW)
 
 
-def environments(loaded: Loaded, within: Sandbox) -> CachedEnvironments:
-    """The cache of prepared environments."""
+def environments(loaded: Loaded) -> CachedEnvironments:
+    """The cache of prepared environments; set-up also gets what it takes to reach package registries."""
+    within = SANDBOXES[loaded.config.sandbox.kind](loaded, SETUP_ENV_ALLOW)
     return CachedEnvironments(
         state_folder(loaded) / "environments",
         within,

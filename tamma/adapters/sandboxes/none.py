@@ -23,13 +23,18 @@ from tamma.adapters.proc import tree
 from tamma.core.errors import PermanentError
 from tamma.ports.system import Completed, Processes, ProcessLimits
 
-# What set-up commands need to reach a package registry the way the operator's own shell does. Configuration extends it.
+# Where tools and certificates are: nothing here is a secret, so agents and gates get it too. Configuration extends it.
 DEFAULT_ENV_ALLOW: Final = (
-    "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy",
-    "https_proxy", "no_proxy", "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS", "PIP_*", "UV_*", "NPM_CONFIG_*", "npm_config_*", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GOFLAGS",
-    "GOPRIVATE", "CARGO_HTTP_*", "CARGO_NET_*", "CARGO_REGISTRIES_*", "JAVA_HOME", "GRADLE_OPTS", "MAVEN_OPTS", "NVM_DIR",
-    "PYENV_ROOT", "RUSTUP_HOME", "CARGO_HOME", "GOROOT", "LD_LIBRARY_PATH",
+    "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TERM", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GOSUMDB", "GONOSUMDB", "GOFLAGS", "GOPRIVATE",
+    "JAVA_HOME", "GRADLE_OPTS", "MAVEN_OPTS", "NVM_DIR", "PYENV_ROOT", "RUSTUP_HOME", "CARGO_HOME", "GOROOT",
+    "LD_LIBRARY_PATH",
+)  # fmt: skip
+# What set-up commands need besides, to reach a package registry the way the operator's own shell does. These names carry
+# credentials (an index with a password, a publishing token), so set-up alone gets them: it runs before any agent.
+SETUP_ENV_ALLOW: Final = (
+    *DEFAULT_ENV_ALLOW, "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "PIP_*",
+    "UV_*", "NPM_CONFIG_*", "npm_config_*", "GOPROXY", "CARGO_HTTP_*", "CARGO_NET_*", "CARGO_REGISTRIES_*",
 )  # fmt: skip
 _BASE: Final = ("PATH", "LANG", "LC_ALL", "TZ")
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, NoSandbox
+from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, SETUP_ENV_ALLOW, NoSandbox
 from tamma.adapters.system import OsProcesses
 from tamma.core.errors import PermanentError
 from tamma.ports.system import Stop
@@ -40,10 +40,19 @@ def test_only_what_is_allowed_reaches_a_box(tmp_path: Path) -> None:
     sandbox = NoSandbox(OsProcesses(), env_allow=(*DEFAULT_ENV_ALLOW, "MODEL_KEY"), environ=PARENT)
     env = environment(sandbox, tmp_path, EXTRA="1")
     assert set(env) - {"PWD", "SHLVL", "_"} == {
-        "PATH", "LANG", "TZ", "HOME", "TMPDIR", "TAMMA_BOX", "PIP_INDEX_URL", "HTTPS_PROXY", "MODEL_KEY", "EXTRA",
+        "PATH", "LANG", "TZ", "HOME", "TMPDIR", "TAMMA_BOX", "MODEL_KEY", "EXTRA",
     }  # fmt: skip
     assert env["HOME"] != PARENT["HOME"]
     assert env["TAMMA_BOX"].startswith("t:1:")
+
+
+def test_what_package_registries_take_goes_to_set_up_alone(tmp_path: Path) -> None:
+    """Those names carry credentials: an agent or a gate that prints its environment shows none of them."""
+    secrets = {"PIP_INDEX_URL": "https://user:pw@registry.test/", "NPM_CONFIG__AUTH": "x", "UV_PUBLISH_TOKEN": "x"}
+    agents = environment(NoSandbox(OsProcesses(), env_allow=DEFAULT_ENV_ALLOW, environ=PARENT | secrets), tmp_path)
+    setup = environment(NoSandbox(OsProcesses(), env_allow=SETUP_ENV_ALLOW, environ=PARENT | secrets), tmp_path)
+    assert {*secrets, "HTTPS_PROXY"}.isdisjoint(agents)
+    assert {*secrets, "HTTPS_PROXY"} <= set(setup)
 
 
 def test_no_wildcard_lets_ours_through(tmp_path: Path) -> None:
