@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +132,8 @@ class Rounds:
 
     def _run_agent(self, prompt: str, turn: int) -> AgentResult:
         attempt, deps = self.attempt, self.deps
-        scratch = self.workspace.scratch / f"turn-{turn}"
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A name that the agent of an earlier turn could not know: what it planted there (a FIFO, a link) would hang or lead us.
+        scratch = Path(tempfile.mkdtemp(prefix=f"turn-{turn}-", dir=self.workspace.scratch))
         attempt.record(
             AgentStarted(epoch=attempt.lease.epoch, turn=turn, agent=self.plan.agent.name, sandbox=deps.sandbox.name)
         )

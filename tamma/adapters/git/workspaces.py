@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -26,6 +27,7 @@ from tamma.ports.workspace import Base, Candidate, Remote
 
 _FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 _MAKE_TRIES: Final = 10
+_NOTE_BYTES_MAX: Final = 4_096
 _SALVAGE_MESSAGE: Final = "Work left by an attempt that ended early"
 
 
@@ -175,7 +177,7 @@ class GitWorkspaces:
     def _salvage(self, left: Path, mirror: Mirror) -> Candidate | None:
         """Capture what lies there with a new trusted git-dir; None where there is nothing to read."""
         try:
-            note = json.loads((left / "base.json").read_text())
+            note = json.loads(_read_note(left / "base.json"))
             base = Base(branch=str(note["branch"]), commit=Oid(note["commit"]), tree=Oid(note["tree"]))
             remove_tree(left / "git", root=left)
             workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
@@ -194,6 +196,15 @@ class GitWorkspaces:
         remove_tree(home, root=self._state / "workspaces")
         with contextlib.suppress(OSError):
             home.parent.rmdir()
+
+
+def _read_note(path: Path) -> bytes:
+    """A small regular file. The agent could reach it: a FIFO in its place must not hold us. Raises OSError, ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{path} is not a regular file")
+        return file.read(_NOTE_BYTES_MAX)
 
 
 @contextlib.contextmanager
