@@ -27,6 +27,8 @@ from tamma.ports.system import Chance, Clock
 
 POLL: Final = timedelta(milliseconds=500)
 POLL_FIRST: Final = timedelta(milliseconds=50)
+# Whoever asks to stop may ask several times at once (a supervisor and its wrapper, a key held down): that is one wish.
+BURST: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
@@ -67,12 +69,16 @@ class Orchestrator:
     _faults: Counter[TaskId] = field(default_factory=Counter)
     _untellable: dict[TaskId, tuple[timedelta, float]] = field(default_factory=dict)
     _signals: int = 0
+    _signalled_at: float = 0.0
     _pause: timedelta = timedelta(0)
     _reported: set[str] = field(default_factory=set)
 
     def signal(self, exit_code: ExitCode) -> None:
-        """From a signal handler: the first drains, the second aborts, the third kills."""
-        self._signals += 1
+        """From a signal handler: the first drains, the second aborts, the third kills. A burst counts as one."""
+        now = self.clock.monotonic()
+        if not self._signals or now - self._signalled_at >= BURST.total_seconds():
+            self._signals += 1
+            self._signalled_at = now
         self.interruption.set(exit_code)
 
     def run(self, mode: Mode) -> ExitCode:

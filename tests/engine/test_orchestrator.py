@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -124,3 +125,25 @@ def test_an_issue_that_cannot_be_read_is_tried_again_later_and_floods_no_log(
         loop.herald.tell(store.tasks.get(task.id))
     assert len(store.events.stream(task_stream(task.id))) == before
     assert store.tasks.get(task.id).notice is Notice.CANCELLED
+
+
+@dataclass(slots=True)
+class HandClock(SystemClock):
+    """Goes on only when told."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("apart", "ends_with"), [(0.0, ExitCode.DELIVERED), (1.5, ExitCode.SIGTERM)])
+def test_signals_at_once_are_one_wish(store: PostgresStore, tmp_path: Path, apart: float, ends_with: ExitCode) -> None:
+    """Ten SIGTERMs in a burst drain, as one does; ten with time between them abort."""
+    loop = a_loop(store, MemoryForge(name="local"), tmp_path, worker="raise SystemExit(3)")
+    clock = HandClock()
+    loop.clock = clock
+    for _ in range(10):
+        loop.signal(ExitCode.SIGTERM)
+        clock.now += apart
+    assert loop.run(Mode.FOREVER) is ends_with
