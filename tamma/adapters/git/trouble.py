@@ -26,6 +26,8 @@ _PERMANENT: Final = (
     ),
     (r"fsck error|error in object|invalid path", "the repository holds objects that git itself calls dangerous"),
 )
+# Git words it in its own way when a write comes up short ("Out of diskspace"), besides what the system says.
+_DISK_FULL: Final = re.compile(r"no space left|out of disk ?space|disk quota", re.IGNORECASE)
 _LOCAL_DAMAGE: Final = re.compile(
     r"bad object|corrupt|not a git repository: |unable to read|missing blob|missing tree|missing commit|bad tree"
     r"|index file .* (?:is too small|smaller)|packfile .* (?:cannot be|truncated|claims)|bad config|unresolved delta"
@@ -38,7 +40,7 @@ def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
     """A remote that is away is transient; one that will never have us is permanent."""
     text = failed.stderr.lower()
     why = last_words(failed.stderr)
-    if "no space left" in text or "disk quota" in text:
+    if _DISK_FULL.search(text):
         return TransientError(f"{doing} failed", why=why, fix="free some disk space")
     for pattern, fix in _PERMANENT:
         if re.search(pattern, text):
@@ -49,7 +51,7 @@ def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
 def local_error(failed: GitFailed, *, doing: str) -> TammaError:
     """Trouble in our own folders: a full disk passes, anything else needs a look."""
     why = last_words(failed.stderr)
-    if "no space left" in failed.stderr.lower():
+    if _DISK_FULL.search(failed.stderr):
         return TransientError(f"{doing} failed", why=why, fix="free some disk space")
     return PermanentError(f"{doing} failed", why=why, fix="if it happens again, remove the repository's mirror")
 
