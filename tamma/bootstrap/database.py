@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tamma.core.errors import ConfigError
+from tamma.core.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from tamma.adapters.postgres.embedded import EmbeddedPostgres
     from tamma.adapters.postgres.store import PostgresStore
     from tamma.config.loader import Loaded
+
+_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
 def embedded(loaded: Loaded) -> EmbeddedPostgres:
@@ -37,7 +40,8 @@ def configured_url(loaded: Loaded) -> str | None:
 
 
 def make_state_folder(loaded: Loaded) -> Path:
-    """The state folder, made if need be; git leaves it alone. Raises ConfigError if it cannot be made."""
+    """The state folder, made if need be; git leaves it alone. Raises ConfigError if it cannot be made, and
+    TransientError where the machine is only out of space or descriptors."""
     folder = state_folder(loaded)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +49,10 @@ def make_state_folder(loaded: Loaded) -> Path:
         if not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
+        if error.errno in _PASSING:
+            raise TransientError(
+                f"the state folder {folder} cannot be made", why=str(error), fix="free some disk space or descriptors"
+            ) from error
         raise ConfigError(
             f"the state folder {folder} cannot be made",
             why=str(error),
