@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -151,8 +153,7 @@ def _value(key: Key | None, text: str) -> Any:
 def file_layer(path: FilePath) -> Layer:
     """The values of a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_FILE_BYTES_MAX + 1)
+        raw = _read_regular(path)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read", why=error.strerror or str(error), fix="check the path and its permissions"
@@ -177,6 +178,15 @@ def file_layer(path: FilePath) -> Layer:
             fix="correct that line; see https://toml.io",
         ) from error
     return Layer(values=values, default_name=str(path))
+
+
+def _read_regular(path: FilePath) -> bytes:
+    """Up to one byte too many. Anyone who may write to the checkout may put a FIFO here: opening it must not hang."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigError(f"{path} cannot be read", why="it is not a regular file", fix="is it the right file?")
+        return file.read(_FILE_BYTES_MAX + 1)
 
 
 def leaves(values: Mapping[str, Any], key: Key = ROOT, at: Path = ()) -> Iterator[Path]:

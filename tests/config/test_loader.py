@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,6 +84,15 @@ def test_a_named_file_must_be_there(tmp_path: Path, environ: dict[str, str]) -> 
     """A missing file is only fine if nobody named one."""
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         load(None if environ else Path("nowhere.toml"), environ=environ, cwd=tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_place_of_the_file_holds_nobody(tmp_path: Path) -> None:
+    """Found or named, it is refused at once: reading it would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "tamma.toml")
+    for named in (None, tmp_path / "tamma.toml"):
+        with pytest.raises(ConfigError):
+            load(named, None, environ={}, cwd=tmp_path)
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
