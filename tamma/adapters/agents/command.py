@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Final
 
-from tamma.adapters.agents.result import forget_result, judge_run, read_result
+from tamma.adapters.agents.result import forget_result, judge_run, read_result, write_new
 from tamma.adapters.agents.telling import Telling
 from tamma.core.errors import ConfigError
 from tamma.core.redact import bounded, clean
@@ -68,7 +68,7 @@ class CommandAgent:
         """See ``ports.agent.Agent``."""
         request.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         prompt_file, result_file = request.scratch / PROMPT_FILE, request.scratch / RESULT_FILE
-        prompt_file.write_text(request.prompt, encoding="utf-8", errors="replace")
+        write_new(prompt_file, request.prompt)
         forget_result(result_file)
         values = _values(request, box)
         telling = Telling(on_event, bytes_max=request.limits.event_bytes_max)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tamma.core.errors import PermanentError, TransientError
 from tamma.core.redact import bounded, clean
 from tamma.ports.agent import AgentResult, AgentStatus
 from tamma.ports.system import Completed, Stop
 
 RESULT_BYTES_MAX: Final = 65_536
 DETAIL_BYTES_MAX: Final = 4_000
+_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 _USAGE_KEYS_MAX: Final = 20
 _LAST_LINE_BYTES_MAX: Final = 500
 _STATUSES: Final[Mapping[str, AgentStatus]] = {
@@ -43,6 +46,19 @@ class Said:
     detail: str = ""
     fault: str = ""
     usage: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_new(path: Path, text: str) -> None:
+    """A new file of ours in place of whatever is there: opening a FIFO or a link that an earlier run planted could wait for
+    ever, or write elsewhere."""
+    try:
+        forget_result(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+    except OSError as e:
+        kind = TransientError if e.errno in _PASSING else PermanentError
+        raise kind(f"{path.name} cannot be written for the agent", why=str(e), fix="free some disk space") from e
 
 
 def forget_result(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from tamma.adapters.agents import player
 from tamma.adapters.agents.command import CommandAgent
+from tamma.adapters.agents.result import write_new
 from tamma.core.errors import ConfigError
 from tamma.core.ids import IssueRef
 from tamma.ports.agent import AgentRequest, AgentResult
@@ -85,7 +86,7 @@ class ScriptedAgent:
         steps = choose(self._plays, request.issue, turn=request.turn, attempt=request.attempt)
         request.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = request.scratch / STEPS_FILE
-        path.write_text(json.dumps([dict(step) for step in steps]))
+        write_new(path, json.dumps([dict(step) for step in steps]))
         argv = (self._python, "-I", "-X", "utf8", _PLAYER, str(path), "{result_file}")
         return CommandAgent(argv, name=self.name).run(request, box, on_event)
 

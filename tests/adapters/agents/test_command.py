@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tamma.adapters.agents import CommandAgent, PromptBy
+from tamma.adapters.agents.scripted import ScriptedAgent
 from tamma.adapters.agents.telling import EVENTS_MAX, Telling
 from tamma.core.errors import ConfigError, PermanentError
-from tamma.ports.agent import AgentResult, AgentStatus
+from tamma.ports.agent import Agent, AgentResult, AgentStatus
 from tests.contracts.agent_contract import a_request
 from tests.support.machine import a_sandbox, a_tag
 
 
-def run(tmp_path: Path, agent: CommandAgent, **changes: object) -> AgentResult:
+def run(tmp_path: Path, agent: Agent, **changes: object) -> AgentResult:
     workspace = tmp_path / "workspace"
     workspace.mkdir(exist_ok=True)
     box = a_sandbox().box(workspace, tag=a_tag())
@@ -101,6 +103,30 @@ def test_a_result_of_an_earlier_run_does_not_count(tmp_path: Path) -> None:
     """It is removed before the start."""
     said(tmp_path, '{"status": "blocked"}')
     assert run(tmp_path, CommandAgent(["true"])).status is AgentStatus.FINISHED
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("trick", ["fifo", "link", "file", "folder"])
+@pytest.mark.parametrize("kind", ["command", "scripted"])
+def test_what_lies_where_a_prompt_belongs_gives_way(tmp_path: Path, trick: str, kind: str) -> None:
+    """An earlier run may have planted it: no FIFO holds us, no link is followed, and what was there is not read."""
+    precious, name = tmp_path / "precious", "prompt.md" if kind == "command" else "steps.json"
+    precious.write_text("mine")
+    place = tmp_path / "scratch" / name
+    place.parent.mkdir()
+    match trick:
+        case "fifo":
+            os.mkfifo(place)
+        case "link":
+            place.symlink_to(precious)
+        case "file":
+            place.write_text("theirs")
+        case _:
+            place.mkdir()
+    (tmp_path / "script.json").write_text('{"play": [{"steps": [{"say": "played"}]}]}')
+    agent = CommandAgent(["cat", "{prompt_file}"]) if kind == "command" else ScriptedAgent(tmp_path / "script.json")
+    assert run(tmp_path, agent, prompt="played").output.strip() == "played"
+    assert precious.read_text() == "mine"
 
 
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
