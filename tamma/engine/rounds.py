@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Final
 from tamma.core import paths
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.diff import refusal
+from tamma.core.errors import TransientError
 from tamma.core.event import AgentFinished, AgentSpoke, AgentStarted, TreeAudited
 from tamma.core.gate import GateReport, GateVerdict, TestRun
 from tamma.core.outward import defused
@@ -22,9 +24,10 @@ from tamma.engine.gates import GateInterrupted, GateRunner, GateSite, to_fact
 from tamma.engine.prompts import Snapshot, implement_prompt, one_line, repair_prompt
 from tamma.ports.agent import AgentRequest, AgentResult, AgentStatus
 from tamma.ports.environment import Environment
-from tamma.ports.workspace import Candidate, Workspace
+from tamma.ports.workspace import Candidate, Workspace, WorkspaceRemoved
 
 DETAIL_BYTES_MAX: Final = 2_000
+_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,8 @@ class Rounds:
         except GateInterrupted:
             self.attempt.check()
             raise
+        except WorkspaceRemoved as error:
+            return Verdict(outcome=Outcome.AGENT_FAILED, reason=f"the agent removed its workspace: {error}")
 
     def _rounds(self, base_runs: Mapping[str, TestRun]) -> Solution | Verdict:
         prompt = implement_prompt(
@@ -132,8 +137,7 @@ class Rounds:
 
     def _run_agent(self, prompt: str, turn: int) -> AgentResult:
         attempt, deps = self.attempt, self.deps
-        # A name that the agent of an earlier turn could not know: what it planted there (a FIFO, a link) would hang or lead us.
-        scratch = Path(tempfile.mkdtemp(prefix=f"turn-{turn}-", dir=self.workspace.scratch))
+        scratch = self._make_scratch(turn)
         attempt.record(
             AgentStarted(epoch=attempt.lease.epoch, turn=turn, agent=self.plan.agent.name, sandbox=deps.sandbox.name)
         )
@@ -147,6 +151,17 @@ class Rounds:
         deps.fail_points.reach("agent.after_run")
         attempt.check()
         return result
+
+    def _make_scratch(self, turn: int) -> Path:
+        """A name that the agent of an earlier turn could not know: what it planted there (a FIFO, a link) would hang or lead us."""
+        try:
+            return Path(tempfile.mkdtemp(prefix=f"turn-{turn}-", dir=self.workspace.scratch))
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise TransientError(
+                    "no folder for the agent's files can be made", why=str(error), fix="free some disk space"
+                ) from error
+            raise WorkspaceRemoved("its scratch folder cannot be used", why=str(error)) from error
 
     def _readable(self, scratch: Path) -> tuple[Path, ...]:
         return (scratch, self.environment.folder) if self.environment else (scratch,)

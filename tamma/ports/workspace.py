@@ -13,7 +13,12 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Protocol
 
+from tamma.core.errors import PermanentError
 from tamma.core.ids import Oid, TaskId
+
+
+class WorkspaceRemoved(PermanentError):
+    """The attempt's folders are gone while it runs: what worked in them, the agent above all, removed them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,10 @@ ENDS = {
     ),
     "agent-failed": End(code=11, state="retryable", outcome="agent failed", says=("no idea", "0 files", "next:"), steps='{ fail = "no idea" }'),
     "agent-did-nothing": End(code=11, state="retryable", outcome="agent failed", says=("changed nothing",), steps='{ say = "hm" }'),
+    "agent-removed-workspace": End(
+        code=11, state="retryable", outcome="agent failed", says=("the agent removed its workspace", "next:"),
+        steps='{ run = ["sh", "-c", "rm -rf \\"$(dirname \\"$PWD\\")\\""], may_fail = true }',
+    ),
     "no-change-unproven": End(
         code=11, state="retryable", outcome="agent failed", says=("changed nothing",), steps='{ no_change_needed = "looks fine" }'
     ),

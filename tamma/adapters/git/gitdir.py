@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +27,7 @@ def write_trusted(git_dir: Path, *, objects: Path, oid: str) -> None:
 
 def seal(git_dir: Path, *, objects: Path, oid: str) -> None:
     """Write again what decides how git behaves here, should an agent without a sandbox have found the folder."""
+    drop_traps(git_dir)
     for name in ("config.worktree", "commondir", "info/grafts", "gitdir"):
         (git_dir / name).unlink(missing_ok=True)
     _write_settings(git_dir, objects=objects, oid=oid, head="refs/heads/none", config="\tbare = true\n")
@@ -34,7 +38,45 @@ def harden(git_dir: Path) -> None:
     """Give a repository of ours the attributes that keep filters and drivers away."""
     info = git_dir / "info"
     info.mkdir(exist_ok=True)
-    (info / "attributes").write_text(_ATTRIBUTES)
+    _write_file(info / "attributes", _ATTRIBUTES)
+
+
+def rescuable(git_dir: Path, *, oid: str) -> None:
+    """Make a repository that an agent may have broken readable once more, so that git can take out what it still holds."""
+    drop_traps(git_dir)
+    if not all(is_regular(git_dir / name) for name in ("HEAD", "config")):
+        _write_settings(git_dir, oid=oid, head="refs/heads/none", config="\tbare = true\n")
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file is there, and not a link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def traps(folder: Path) -> Iterator[Path]:
+    """What is neither a file nor a folder (a FIFO, a link, a device): git would open it, and wait for ever or be led away."""
+    todo = [folder]
+    while todo:
+        with os.scandir(todo.pop()) as found:
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
+
+
+def drop_traps(folder: Path) -> None:
+    """Remove them; git itself makes none in a repository of ours."""
+    for trap in list(traps(folder)):
+        trap.unlink(missing_ok=True)
 
 
 def write_disposable(git_dir: Path, *, objects: Path, base: Base, index: Path, excludes: tuple[str, ...]) -> None:
@@ -56,9 +98,18 @@ def _write(git_dir: Path, *, objects: Path, oid: str, head: str, config: str) ->
     _write_settings(git_dir, objects=objects, oid=oid, head=head, config=config)
 
 
-def _write_settings(git_dir: Path, *, objects: Path, oid: str, head: str, config: str) -> None:
+def _write_settings(git_dir: Path, *, oid: str, head: str, config: str, objects: Path | None = None) -> None:
     is_sha256 = len(oid) == 64
     core = f"[core]\n\trepositoryformatversion = {int(is_sha256)}\n\tfilemode = true\n{config}"
-    (git_dir / "config").write_text(core + ("[extensions]\n\tobjectformat = sha256\n" if is_sha256 else ""))
-    (git_dir / "HEAD").write_text(f"ref: {head}\n")
-    (git_dir / "objects" / "info" / "alternates").write_text(f"{objects}\n")
+    _write_file(git_dir / "config", core + ("[extensions]\n\tobjectformat = sha256\n" if is_sha256 else ""))
+    _write_file(git_dir / "HEAD", f"ref: {head}\n")
+    if objects is not None:
+        _write_file(git_dir / "objects" / "info" / "alternates", f"{objects}\n")
+
+
+def _write_file(path: Path, text: str) -> None:
+    """A new file in place of whatever is there: writing into it could wait for a reader, or follow a link."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

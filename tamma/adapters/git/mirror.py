@@ -16,8 +16,8 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from tamma.adapters.git.command import Git, GitFailed, Transport
-from tamma.adapters.git.gitdir import harden
-from tamma.adapters.git.trouble import is_damage, local_error, remote_error
+from tamma.adapters.git.gitdir import drop_traps, harden, is_regular, rescuable, traps
+from tamma.adapters.git.trouble import disk_error, is_damage, local_error, remote_error
 from tamma.core.errors import ConfigError, PermanentError, TransientError
 from tamma.core.ids import Oid
 from tamma.ports.workspace import Base, Remote
@@ -87,18 +87,24 @@ class Mirror:
         with self._lock() as hold:
             git = self.git.at(git_dir).reaching(Transport(), hold=hold)
             try:
+                drop_traps(self.folder)
                 git.run("push", "--quiet", "--no-verify", str(self.folder), f"+{commit}:refs/tamma/keep/{name}")
             except GitFailed as e:
                 raise local_error(e, doing=f"keeping commit {commit}") from e
+            except OSError as e:
+                raise disk_error(e, doing=f"keeping commit {commit}") from e
 
     def read_file(self, commit: Oid, path: str, *, bytes_max: int) -> bytes | None:
         """A regular file's bytes."""
         if any(part in {"", ".", ".."} for part in path.split("/")):
             return None
         try:
+            drop_traps(self.folder)
             entry = self.here.run("ls-tree", "-z", commit, "--", path).stdout
         except GitFailed as e:
             raise local_error(e, doing=f"reading {path} of {commit}") from e
+        except OSError as e:
+            raise disk_error(e, doing=f"reading {path} of {commit}") from e
         mode, _, rest = entry.decode(errors="surrogateescape").partition(" ")
         if not mode.startswith("100"):
             return None
@@ -149,10 +155,17 @@ class Mirror:
         return refs
 
     def _head(self, ref: str) -> str | None:
-        if not self.folder.is_dir():
+        if not self._is_sound():
             return None
         found = self.here.run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", ok=(0, 1, 128))
         return found.stdout.decode().strip() if found.code == 0 else None
+
+    def _is_sound(self) -> bool:
+        """Whether git can read here without being held: an agent without a sandbox may have planted a FIFO in the mirror."""
+        try:
+            return all(is_regular(self.folder / name) for name in ("HEAD", "config")) and not any(traps(self.folder))
+        except OSError:
+            return False
 
     def _tree(self, commit: Oid, branch: str) -> Oid:
         for is_last in (False, True):
@@ -167,7 +180,7 @@ class Mirror:
     def _fetch(self, branch: str, commit: Oid, *, hold: tuple[int, ...]) -> None:
         """Into the mirror, or into a new one where there is none or it is broken."""
         self._sweep()
-        if not (self.folder / "HEAD").is_file():
+        if not self._is_sound():
             self._build(branch, commit, hold=hold)
             return
         try:
@@ -197,15 +210,16 @@ class Mirror:
         except GitFailed as e:
             raise remote_error(e, doing=f"fetching repository {self.remote.name}") from e
         if self.folder.exists():
-            self._rescue(fresh)
+            self._rescue(fresh, oid=commit)
             shutil.rmtree(broken, ignore_errors=True)
             self.folder.rename(broken)
         fresh.rename(self.folder)
 
-    def _rescue(self, fresh: Path) -> None:
+    def _rescue(self, fresh: Path, *, oid: str) -> None:
         """Take kept commits out of a broken mirror, as far as it still gives them."""
         git = self.git.at(self.folder).reaching(Transport())
-        with contextlib.suppress(GitFailed, TransientError):
+        with contextlib.suppress(GitFailed, TransientError, OSError):
+            rescuable(self.folder, oid=oid)
             for ref in git.text("for-each-ref", "--format=%(refname)", "refs/tamma/keep/").splitlines():
                 git.run("push", "--quiet", "--no-verify", str(fresh), f"{ref}:{ref}", ok=(0, 1, 128))
 

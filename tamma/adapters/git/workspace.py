@@ -15,14 +15,14 @@ from tamma.adapters.git.capture import Author, Capture, describe
 from tamma.adapters.git.cleanup import remove_tree
 from tamma.adapters.git.command import Git, GitFailed
 from tamma.adapters.git.difference import index_lines, list_tree
-from tamma.adapters.git.gitdir import seal, write_disposable, write_trusted
+from tamma.adapters.git.gitdir import drop_traps, is_folder, is_regular, seal, write_disposable, write_trusted
 from tamma.adapters.git.mirror import Mirror
 from tamma.adapters.git.push import push_commit
 from tamma.adapters.git.trouble import disk_error, local_error
 from tamma.core.errors import PermanentError
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
-from tamma.ports.workspace import Base, Candidate, PushResult
+from tamma.ports.workspace import Base, Candidate, PushResult, WorkspaceRemoved
 
 _CHECKOUT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
@@ -84,8 +84,7 @@ class GitWorkspace:
 
     def capture(self, *, message: str) -> Candidate:
         """See the port."""
-        with _local("reading the workspace"):
-            self._seal()
+        with self._local("reading the workspace"):
             return Capture(
                 git=self._git,
                 folder=self.folder,
@@ -101,6 +100,7 @@ class GitWorkspace:
     def restore(self, commit: Oid) -> Candidate:
         """See the port. The workspace's base becomes the commit's parent: a candidate is the difference to that."""
         try:
+            self._seal()
             told = self._git.text("show", "-s", "--no-show-signature", "--format=%T %P", f"{commit}^{{commit}}").split()
             parent_tree = self._git.text("rev-parse", "--verify", f"{told[1]}^{{tree}}") if len(told) == 2 else ""
         except GitFailed as e:
@@ -113,7 +113,7 @@ class GitWorkspace:
             raise PermanentError(
                 f"commit {commit} is not one of ours", why="it does not stand on exactly one base commit"
             )
-        with _local("restoring an earlier candidate"):
+        with self._local("restoring an earlier candidate"):
             self._base = replace(self._base, commit=Oid(told[1]), tree=Oid(parent_tree))
             remove_tree(self.folder, root=self._home)
             self._git.run("read-tree", self._base.tree)
@@ -129,7 +129,7 @@ class GitWorkspace:
         folder = self._home / "out" / f"{name}-{number}"
         index = self._home / "desk" / f"out-{number}.index"
         try:
-            with _local(f"checking out a tree for {name}"):
+            with self._local(f"checking out a tree for {name}"):
                 self._write_out(tree, folder, index=index)
             yield folder
         finally:
@@ -138,7 +138,7 @@ class GitWorkspace:
 
     def overlay(self, candidate: Candidate, *, paths: Sequence[str]) -> Oid:
         """See the port."""
-        with _local("laying files over the base"):
+        with self._local("laying files over the base"):
             theirs = list_tree(self._git, candidate.tree)
             chosen = [
                 (p, theirs.get(p)) for p in sorted(path.encode("utf-8", "surrogateescape") for path in set(paths))
@@ -153,8 +153,8 @@ class GitWorkspace:
 
     def push(self, commit: Oid, *, branch: str, expected: Oid | None) -> PushResult:
         """See the port."""
-        with _local("preparing to push"):
-            self._seal()
+        with self._local("preparing to push"):
+            pass
         git = self._git.reaching(self._mirror.transport)
         return push_commit(git, self._mirror.remote.url, commit, branch=branch, expected=expected)
 
@@ -164,7 +164,8 @@ class GitWorkspace:
 
     def has(self, commit: Oid) -> bool:
         """Whether a commit can be read here."""
-        return self._git.run("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).code == 0
+        with self._local("looking for a commit"):
+            return self._git.run("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).code == 0
 
     @property
     def _index(self) -> Path:
@@ -174,8 +175,31 @@ class GitWorkspace:
     def _git(self) -> Git:
         return self._mirror.git.at(self.git_dir, index=self._index)
 
+    @contextlib.contextmanager
+    def _local(self, doing: str) -> Iterator[None]:
+        """Work on our own folders, sealed first: agents and gates may have reached them since."""
+        try:
+            self._require("tree", "git", "desk")
+            self._seal()
+            yield
+        except (GitFailed, OSError) as e:
+            self._require("git", "desk")
+            raise (local_error(e, doing=doing) if isinstance(e, GitFailed) else disk_error(e, doing=doing)) from e
+
+    def _require(self, *names: str) -> None:
+        gone = [name for name in names if not is_folder(self._home / name)]
+        if gone:
+            raise WorkspaceRemoved(
+                "the attempt's own folders are gone",
+                why=f"{', '.join(gone)} below {self._home} was removed or replaced while the attempt ran",
+                fix="look at what the agent did, then `tamma task retry`",
+            )
+
     def _seal(self) -> None:
         seal(self.git_dir, objects=self._mirror.objects, oid=self._base.commit)
+        drop_traps(self._home / "desk")
+        if not is_regular(self._index):
+            self._git.run("read-tree", self._base.tree)
 
     def _fill(self, tree: Oid, *, index: Path | None = None) -> None:
         """Write a tree into the checkout and give it a ``.git`` for the agent, whose index is as fresh as the files."""
@@ -194,13 +218,3 @@ class GitWorkspace:
         git = self._mirror.git.at(self.git_dir, work_tree=folder, index=index)
         git.run("read-tree", tree)
         git.run("checkout-index", "-a", "-q", "-u")
-
-
-@contextlib.contextmanager
-def _local(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except GitFailed as e:
-        raise local_error(e, doing=doing) from e
-    except OSError as e:
-        raise disk_error(e, doing=doing) from e
