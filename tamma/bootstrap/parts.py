@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -187,7 +188,10 @@ AGENTS: Final[Mapping[AgentKind, Callable[[Loaded, AgentSettings], Agent]]] = {
 
 def _no_sandbox(loaded: Loaded, env_allow: Collection[str]) -> Sandbox:
     realm = sha256(str(state_folder(loaded).resolve()).encode()).hexdigest()[:12]
-    return NoSandbox(OsProcesses(), env_allow=env_allow, environ=loaded.environ, realm=realm)
+    # Not below the state folder, which may lie in a checkout: a test in TMPDIR would find that checkout's git and settings,
+    # and a socket there may have too long a name.
+    boxes = Path(tempfile.gettempdir()) / f"tamma-{realm}"
+    return NoSandbox(OsProcesses(), env_allow=env_allow, environ=loaded.environ, realm=realm, boxes=boxes)
 
 
 SANDBOXES: Final[Mapping[SandboxKind, Callable[[Loaded, Collection[str]], Sandbox]]] = {SandboxKind.NONE: _no_sandbox}

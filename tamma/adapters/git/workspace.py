@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from tamma.adapters.git.capture import Author, Capture, describe
-from tamma.adapters.git.cleanup import remove_tree
 from tamma.adapters.git.command import Git, GitFailed
 from tamma.adapters.git.difference import index_lines, list_tree
 from tamma.adapters.git.gitdir import drop_traps, is_folder, is_regular, seal, write_disposable, write_trusted
 from tamma.adapters.git.mirror import Mirror
 from tamma.adapters.git.push import push_commit
 from tamma.adapters.git.trouble import disk_error, local_error
+from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy

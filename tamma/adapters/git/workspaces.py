@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from tamma.adapters.git.capture import Author
-from tamma.adapters.git.cleanup import make_private, remove_tree
+from tamma.adapters.git.cleanup import make_private
 from tamma.adapters.git.command import PROTOCOLS, REMOTE_SECONDS, Git, GitFailed, Transport
 from tamma.adapters.git.mirror import Mirror
 from tamma.adapters.git.trouble import disk_error, local_error
 from tamma.adapters.git.walk import DEFAULT_EXCLUDES
 from tamma.adapters.git.workspace import GitWorkspace, Settings
+from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError, TammaError
 from tamma.core.ids import Oid, TaskId, parse_task_id
 from tamma.core.policy import ChangePolicy

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import time
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tamma.adapters.proc import tree
+from tamma.adapters.sandboxes.private import Private, make_private, sweep_private
 from tamma.core.errors import PermanentError
 from tamma.ports.system import Completed, Processes, ProcessLimits
 
@@ -48,12 +47,20 @@ class NoSandbox:
     ``env_allow`` are names out of ``environ`` that every box passes on; ``PIP_*`` means every name that begins so. A
     wildcard never matches ``GIT_*``, ``TAMMA_*`` or ``DATABASE_URL``: those must be named in full. ``realm`` names the
     installation: the same forge and issue give the same task id in two of them, and neither may sweep the other's boxes.
+    ``boxes`` is where the private folders of boxes lie, so that a sweep finds what a killed worker left.
     """
 
     def __init__(
-        self, processes: Processes, *, env_allow: Collection[str], environ: Mapping[str, str], realm: str = ""
+        self,
+        processes: Processes,
+        *,
+        env_allow: Collection[str],
+        environ: Mapping[str, str],
+        realm: str = "",
+        boxes: Path | None = None,
     ) -> None:
         self._processes = processes
+        self._boxes = boxes
         self._realm = f"{realm}:" if realm else ""
         self._env = {name: environ[name] for name in _BASE if name in environ}
         self._env |= {name: value for name, value in environ.items() if is_allowed(name, env_allow)}
@@ -70,7 +77,12 @@ class NoSandbox:
     ) -> OpenBox:
         """See ``ports.sandbox.Sandbox``; ``readable`` says nothing here, since everything is readable."""
         return OpenBox(
-            self._processes, folder.absolute(), env=self._env, tag=self._realm + tag, should_stop=should_stop
+            self._processes,
+            folder.absolute(),
+            private=make_private(self._boxes, tag),
+            env=self._env,
+            tag=self._realm + tag,
+            should_stop=should_stop,
         )
 
     def sweep(self, tag: str) -> int:
@@ -89,6 +101,7 @@ class NoSandbox:
                 for proc in fresh:
                     tree.send(proc, signal.SIGTERM)
             time.sleep(0.02)
+        sweep_private(self._boxes, tag)
         return len(swept)
 
 
@@ -100,6 +113,7 @@ class OpenBox:
         processes: Processes,
         folder: Path,
         *,
+        private: Private,
         env: Mapping[str, str],
         tag: str,
         should_stop: Callable[[], bool] | None,
@@ -108,9 +122,8 @@ class OpenBox:
         self._folder = folder
         self._tag = tag
         self._should_stop = should_stop
-        private = Path(tempfile.mkdtemp(prefix="tamma-box-"))  # 0700, in the system's place for such things
-        weakref.finalize(self, shutil.rmtree, private, ignore_errors=True)
-        home, tmp = private / "home", private / "tmp"
+        weakref.finalize(self, private.remove)
+        home, tmp = private.folder / "home", private.folder / "tmp"
         for place in (home, tmp):
             place.mkdir(mode=0o700)
         self._env = {**env, "HOME": str(home), "TMPDIR": str(tmp)}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tamma.adapters.git.cleanup import make_private, remove_tree
+from tamma.adapters.git.cleanup import make_private
+from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import ConfigError, PermanentError
 from tests.adapters.git.conftest import World
 

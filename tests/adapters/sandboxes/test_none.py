@@ -76,6 +76,42 @@ def test_home_and_tmpdir_are_private_and_go_with_the_box(tmp_path: Path) -> None
     assert not Path(first[0]).exists()
 
 
+def test_the_next_attempt_removes_the_folders_of_a_killed_worker(tmp_path: Path) -> None:
+    """Even those without permissions; never those of a living worker, nor of another task; and none is made for others to read."""
+    boxes, script = tmp_path / "boxes", (
+        "from pathlib import Path; import os, sys\n"
+        "from tamma.adapters.sandboxes.none import NoSandbox; from tamma.adapters.system import OsProcesses\n"
+        "from tests.support.machine import limits\n"
+        "box = NoSandbox(OsProcesses(), env_allow=(), environ={}, boxes=Path(sys.argv[1])).box(Path('/'), tag='t:1')\n"
+        "box.spawn(['sh', '-c', 'mkdir -p $HOME/a/b && chmod 0 $HOME/a'], env={}, limits=limits())\n"
+        "os.kill(os.getpid(), 9)"
+    )  # fmt: skip
+    assert subprocess.run([PYTHON, "-c", script, str(boxes)], check=False).returncode == -9
+    [left] = boxes.iterdir()
+    sandbox = NoSandbox(OsProcesses(), env_allow=(), environ={"PATH": PATH}, boxes=boxes)
+    sandbox.sweep("t9:")
+    assert left.exists()
+    living = sandbox.box(tmp_path, tag="t:2")
+    sandbox.sweep("t:")
+    assert not left.exists()
+    assert len(list(boxes.iterdir())) == 1
+    assert boxes.stat().st_mode & 0o777 == 0o700
+    assert living.spawn(["sh", "-c", 'test -d "$TMPDIR"'], env={}, limits=limits()).is_ok
+    del living
+    gc.collect()
+    assert list(boxes.iterdir()) == []
+
+
+def test_a_place_for_boxes_that_others_hold_is_not_used(tmp_path: Path) -> None:
+    """Its name can be known, so anybody may have made it first: open to others, or a link."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    for name in ("open", "link"):
+        sandbox = NoSandbox(OsProcesses(), env_allow=(), environ={"PATH": PATH}, boxes=tmp_path / name)
+        assert not environment(sandbox, tmp_path)["HOME"].startswith(str(tmp_path))
+
+
 def test_a_box_works_in_its_folder_and_not_outside(tmp_path: Path) -> None:
     """``cwd`` is below the folder, links resolved."""
     (tmp_path / "in" / "sub").mkdir(parents=True)
