@@ -14,8 +14,9 @@ DAY_SECONDS: Final = 86_400.0
 GIB: Final = 1_073_741_824
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV_ALLOWED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(_\*)?")
+# Of the scheme only its last character: to look for its beginning from each place of a long text would be quadratic.
 _URL_USER: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/?#\s:@]*):(?P<password>[^/?#\s]*)@", re.IGNORECASE
+    r"(?P<scheme>[a-z0-9+.-]://)(?P<user>[^/?#\s:@]*):(?P<password>[^/?#\s]*)@", re.IGNORECASE
 )
 
 
