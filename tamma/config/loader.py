@@ -11,8 +11,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from tamma.config.fields import has_password
-from tamma.config.problems import SECRET_NAME, passwords, refuse, told
+from tamma.config.problems import passwords, refuse, told
 from tamma.config.schema import LAYERS, Config
+from tamma.config.secrecy import SECRET_NAME, secret_texts
 from tamma.config.sources import Layer, LayerSource, environ_layer, file_layer, flags_layer, origins
 from tamma.core.errors import ConfigError
 
@@ -56,7 +57,8 @@ class Loaded:
             for value in (self.database_url, self.direct_url, *self.environ.values())
             if value and has_password(value)
         ]
-        return tuple(dict.fromkeys((*named, *addresses, *(p for url in addresses for p in _passwords_in(url)))))
+        values = (*named, *addresses, *(password for url in addresses for password in _passwords_in(url)))
+        return tuple(dict.fromkeys(text for value in values for text in secret_texts(value)))
 
 
 def load(

@@ -6,7 +6,6 @@ Values that may be secrets are never repeated.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -16,13 +15,11 @@ from pydantic_core import ErrorDetails
 
 from tamma.config.fields import has_password, mask_password
 from tamma.config.keys import ANY_NAME, ROOT, Key, Path, Shape, dotted, fields_of, key_of, walk
+from tamma.config.secrecy import SECRET_NAME
 from tamma.config.sources import Layer
 from tamma.core.errors import ConfigError
 from tamma.core.redact import clean
 
-SECRET_NAME: Final = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|PRIVATE|ACCESS|SIGNING)_?KEY|_KEY$|_PAT$", re.IGNORECASE
-)
 _SHOWN_CHARS_MAX: Final = 80
 _PROBLEMS_MAX: Final = 50
 _EXPECTED: Final[Mapping[str, str]] = {

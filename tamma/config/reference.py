@@ -16,7 +16,8 @@ from pydantic_core import PydanticUndefined
 from tamma.config.fields import mask_password
 from tamma.config.keys import ROOT, Key, Path, Shape, dotted, fields_of, key_of, plain, walk
 from tamma.config.loader import Loaded
-from tamma.config.problems import SECRET_NAME, bounds_of
+from tamma.config.problems import bounds_of
+from tamma.config.secrecy import SECRET_NAME
 from tamma.config.sources import variable_name
 from tamma.config.toml import to_toml
 
