@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
+from tamma.core.paths import inside
+
 TEXT_CHARS_MAX: Final = 4_096
 LIST_MAX: Final = 1_000
 DAY_SECONDS: Final = 86_400.0
@@ -54,6 +56,18 @@ def _starts_a_program(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv
 
 
+def _folder_inside(text: str) -> str:
+    if inside(text) is None:
+        raise ValueError(f"{text!r} leads out of the checkout; it must be relative, without ..")
+    return text
+
+
+def _file_inside(text: str) -> str:
+    if not inside(_folder_inside(text)):
+        raise ValueError(f"{text!r} is no file in the checkout")
+    return text
+
+
 def _env_name(name: str) -> str:
     if not _ENV_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of an environment variable")
@@ -71,6 +85,8 @@ Count = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Switch = Annotated[bool, Strict()]
 Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX), AfterValidator(_inert)]
+FolderInside = Annotated[Text, AfterValidator(_folder_inside)]
+FileInside = Annotated[Text, AfterValidator(_file_inside)]
 Location = Annotated[Path, AfterValidator(_inert_path)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_inert)]
 Argv = Annotated[tuple[Text, ...], Field(max_length=LIST_MAX), AfterValidator(_starts_a_program)]

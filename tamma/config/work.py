@@ -18,6 +18,8 @@ from tamma.config.fields import (
     Count,
     Env,
     EnvPatterns,
+    FileInside,
+    FolderInside,
     Name,
     Names,
     Number,
@@ -138,11 +140,11 @@ class GateSettings(Section):
         examples=[("python3", "-m", "pytest", "-q")],
     )
     env: Env = Field(default={}, description="Variables set for the command.", examples=[{"CI": "1"}])
-    cwd: Text = Field(default=_GATE.cwd, description="Folder to run in, relative to the checkout.")
+    cwd: FolderInside = Field(default=_GATE.cwd, description="Folder to run in, relative to the checkout.")
     timeout_seconds: Number = Field(
         default=_GATE.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest it may take; then it fails."
     )
-    report: Text | None = Field(
+    report: FileInside | None = Field(
         default=_GATE.report,
         description="JUnit XML that the command writes, relative to the checkout; red-green needs it.",
         examples=["report.xml"],

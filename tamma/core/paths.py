@@ -33,6 +33,12 @@ def normalised(path: str) -> str | None:
     return "/".join(parts)
 
 
+def inside(path: str) -> tuple[str, ...] | None:
+    """The names that lead to a place below a folder, none for the folder itself; None for a path that leads out of it."""
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    return None if path.startswith("/") or ".." in parts or "\x00" in path else parts
+
+
 def matches(path: str, pattern: str) -> bool:
     """Whether a whole, normalised path matches a glob: ``*`` and ``?`` stay inside one name, ``**`` spans any number.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tamma.core.junit import BYTES_MAX, ReportUnreadable
+from tamma.core.paths import inside
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a pipe in the report's place would hold the worker for ever.
@@ -34,8 +35,8 @@ class ReportPath:
     @classmethod
     def parse(cls, text: str) -> ReportPath:
         """Raises ReportUnreadable for a path that would leave the checkout."""
-        parts = tuple(part for part in text.split("/") if part not in ("", "."))
-        if not parts or text.startswith("/") or ".." in parts or "\x00" in text:
+        parts = inside(text)
+        if not parts:
             raise ReportUnreadable(f"the report path {text!r} is not inside the checkout")
         return cls(parts)
 
