@@ -6,6 +6,7 @@ must feel instant.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,8 +46,19 @@ def _root(
     ctx.obj = Globals(config=config)
 
 
+def _open_closed() -> None:
+    """What of standard input, output and error was closed leads nowhere: else a file or socket of ours would get its number."""
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            # os.open gives the lowest number that is free: this one, since those below are open.
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(opened, opened == fd)
+            setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8", closefd=False))
+
+
 def main() -> None:
     """Run the command line; every error a user can cause ends as a message on stderr and its exit code."""
+    _open_closed()
     for module in (orchestrate, work, inspect, operate):
         module.register(app)
     code = code_of(lambda: app(standalone_mode=False))

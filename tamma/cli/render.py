@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tamma.core.event import Event, encode
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve
 from tamma.core.redact import clean
 from tamma.core.tell import describe_fact
+
+_BREAKS: Final = re.compile(r"[\t\n\u2028\u2029]+")
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -26,7 +29,8 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
-    """A table that fits a terminal, or tab-separated values in a pipe."""
+    """A table that fits a terminal, or tab-separated values in a pipe: each row one line, each cell one value."""
+    rows = [[_BREAKS.sub(" ", clean(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         print_lines("\t".join(row) for row in [head, *rows])
         return
@@ -38,7 +42,7 @@ def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(clean(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 

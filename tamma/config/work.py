@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum, unique
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tamma.config.fields import (
     DAY_SECONDS,
@@ -27,13 +27,16 @@ from tamma.config.fields import (
     Switch,
     Text,
 )
+from tamma.core.diff import DIFF_BUDGET, PROTECTED_PATHS
 from tamma.core.gate import GateSpec
 from tamma.core.policy import AgentPolicy, ChangePolicy, RedGreen
+from tamma.core.redgreen import RED_GREEN
 from tamma.ports.environment import EnvironmentSpec
 
 _AGENT: Final = AgentPolicy()
 _CHANGE: Final = ChangePolicy()
 _GATE: Final = GateSpec(name="default", argv=())
+_BUILT_IN_GATES: Final = frozenset({PROTECTED_PATHS, DIFF_BUDGET, RED_GREEN})
 _ENVIRONMENT: Final = EnvironmentSpec()
 
 
@@ -126,10 +129,16 @@ class EnvironmentSettings(Section):
     )
 
 
+def _not_built_in(name: str) -> str:
+    if name.casefold() in _BUILT_IN_GATES:
+        raise ValueError(f"{name!r} is the name of a gate of Tamma's own")
+    return name
+
+
 class GateSettings(Section):
     """A check that a change must pass, run on a fresh copy of exactly what would be delivered."""
 
-    name: Name = Field(
+    name: Annotated[Name, AfterValidator(_not_built_in)] = Field(
         description="Name shown in evidence; each only once.",
         examples=["tests"],
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]*$",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tamma.core import paths
-from tamma.core.diff import DIFF_BUDGET, PROTECTED_PATHS, judge_budget, judge_protected
+from tamma.core.diff import judge_budget, judge_protected
 from tamma.core.errors import ConfigError, PermanentError
 from tamma.core.event import GateJudged
 from tamma.core.gate import GateReport, GateSpec, GateVerdict, TestRun
@@ -28,9 +28,8 @@ from tamma.ports.sandbox import Sandbox
 from tamma.ports.store import BaselineCache, Blobs
 from tamma.ports.workspace import Candidate, Workspace
 
-__all__ = ["RESERVED_NAMES", "GateInterrupted", "GateRunner", "GateSite", "to_fact"]
+__all__ = ["GateInterrupted", "GateRunner", "GateSite", "to_fact"]
 
-RESERVED_NAMES: Final = frozenset({PROTECTED_PATHS, DIFF_BUDGET, RED_GREEN})
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 

@@ -308,3 +308,14 @@ def test_odd_bytes_in_an_issue_reach_no_terminal(project: Project) -> None:
     delivered_beside(project)
     for command in (("status",), ("explain", "demo#2"), ("events",)):
         assert_plain(assert_ok(project.run(*command)))
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", [("status",), ("orchestrate", "--until-idle")])
+def test_closed_streams_are_no_bug(project: Project, command: tuple[str, ...], closed: str) -> None:
+    """A daemon's parent may close any of the three: what is said goes nowhere, what is done is done."""
+    line = f'exec "$@" {closed}'
+    argv = ["sh", "-c", line, "sh", sys.executable, "-m", "tamma", *command]
+    done = subprocess.run(argv, cwd=project.root, env=project.environ(), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count(b"Traceback")) == (0, 0)
+    assert command == ("status",) or project.state() == ("succeeded", "delivered")

@@ -58,6 +58,17 @@ def loaded(
         ),
         ("[[gates]]\nname='a'\nargv=['x']\nreport='x/../r'", {}, "'x/../r' leads out of the checkout"),
         ("[[gates]]\nname='a'\nargv=['x']\nreport='.'", {}, "'.' is no file in the checkout"),
+        (
+            "[[gates]]\nname='Red-Green'\nargv=['x']",
+            {},
+            "gates[0].name is refused: 'Red-Green' is the name of a gate of",
+        ),
+        ("[[gates]]\nname='diff-budget'\nargv=['x']", {}, "'diff-budget' is the name of a gate of"),
+        (
+            "[repositories.a]\ngates=[{name='protected-paths', argv=['x']}]",
+            {},
+            "'protected-paths' is the name of a gate of",
+        ),
         ("[lease]\nbeat_seconds = 30", {}, "beat_seconds must be less than half of duration_seconds"),
         ("[retry]\nbackoff_base_seconds = 1000", {}, "backoff_base_seconds is more than backoff_max_seconds"),
         ("[database]\nurl = 'postgresql://h/x'\nurl_file = 'f'", {}, "keep one"),

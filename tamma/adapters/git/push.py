@@ -18,6 +18,8 @@ _LOST_RACE: Final = re.compile(
     r"|incorrect old value|needs force",
     re.IGNORECASE,
 )
+# Nobody moved our branch: a ref stands where its name needs a folder, or the other way about (refs/heads/tamma).
+_BLOCKED: Final = re.compile(r"'(?P<ref>refs/[^'\s]+)' exists; cannot create '")
 
 
 def push_commit(git: Git, url: str, commit: Oid, *, branch: str, expected: Oid | None) -> PushResult:
@@ -43,6 +45,12 @@ def push_commit(git: Git, url: str, commit: Oid, *, branch: str, expected: Oid |
         return PushResult.ALREADY_THERE
     if flag != "!":
         return PushResult.MOVED
+    if blocking := _BLOCKED.search(f"{summary}\n{said.stderr}"):
+        raise PermanentError(
+            f"{branch} cannot be made at the remote",
+            why=f"{blocking['ref']} is there, and git keeps no branch below or above another's name",
+            fix=f"rename or delete {blocking['ref']} at the remote, then `tamma task retry`",
+        )
     if _LOST_RACE.search(summary):
         return PushResult.REJECTED
     raise PermanentError(

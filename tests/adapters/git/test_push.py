@@ -94,6 +94,20 @@ def test_hook_of_the_remote_that_declines_is_permanent(world: World) -> None:
         ws.push(ws.base.commit, branch="tamma/1", expected=None)
 
 
+@pytest.mark.parametrize("ref", ["refs/heads/tamma", "refs/heads/tamma/1/x"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_ref_in_the_way_of_our_branch_is_named(world: World, ref: str, packed: bool) -> None:
+    """Nobody moved our branch, and to try again is no use: a human must rename what is in the way."""
+    git("update-ref", ref, world.heads()["refs/heads/main"], cwd=world.origin)
+    if packed:
+        git("pack-refs", "--all", cwd=world.origin)
+    ws = world.open()
+    with pytest.raises(PermanentError) as caught:
+        ws.push(ws.base.commit, branch="tamma/1", expected=None)
+    assert f"{ref} is there" in caught.value.why
+    assert f"rename or delete {ref} " in caught.value.fix
+
+
 def test_remote_that_is_away_is_transient_and_one_that_is_none_permanent(world: World) -> None:
     """A refused connection may pass; a path without a repository will not."""
     away = Remote(name="away", url="https://127.0.0.1:9/x.git")

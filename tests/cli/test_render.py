@@ -1,0 +1,13 @@
+"""Claims about what commands print, without a command around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tamma.cli.render import print_table
+
+
+def test_a_cell_breaks_no_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """A title with line breaks or tabs, in a pipe, is one value of one line still."""
+    print_table([["demo#1", "one\n\ttwo\r\nthree\u2028four"], ["demo#2", "plain  text"]], head=["issue", "title"])
+    assert capsys.readouterr().out == "issue\ttitle\ndemo#1\tone two three four\ndemo#2\tplain  text\n"
