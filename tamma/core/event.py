@@ -310,7 +310,8 @@ FACTS: Final[Mapping[str, type[Fact]]] = {fact.TYPE: fact for fact in typing.get
 class Event:
     """A fact in its envelope. ``stream`` is ``task:ID`` or ``worker:ID``; versions are dense per stream, from 1.
 
-    ``position`` orders the whole log for readers; a gap in it means nothing.
+    ``position`` orders the whole log for readers; a gap in it means nothing. ``hash`` (SHA-256, hexadecimal) chains the
+    event to the one before it in its stream.
     """
 
     position: int
@@ -321,6 +322,7 @@ class Event:
     correlation: CorrelationId | None
     fact: Fact
     type: str = field(default="")
+    hash: str = field(default="")
 
 
 def task_stream(task_id: TaskId) -> str:

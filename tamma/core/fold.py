@@ -58,25 +58,42 @@ class _Draft:
     versions: dict[str, int]
 
 
-def fold(events: Iterable[Event], start: Tables | None = None) -> Tables:
-    """The tables after these events, in log order, on top of ``start``.
+class Folder:
+    """The tables as they become, event by event, on top of ``start``."""
 
-    Raises IllegalTransition for a change of state that the table does not know, AssertionError for a hole in a stream,
-    KeyError for an event of a task or worker that was never created.
-    """
-    base = start or Tables()
-    draft = _Draft(
-        tasks=dict(base.tasks),
-        effects=dict(base.effects),
-        workers=dict(base.workers),
-        versions=dict(base.versions),
-    )
-    for event in events:
-        known = draft.versions.get(event.stream, 0)
+    def __init__(self, start: Tables | None = None) -> None:
+        base = start or Tables()
+        self._draft = _Draft(
+            tasks=dict(base.tasks),
+            effects=dict(base.effects),
+            workers=dict(base.workers),
+            versions=dict(base.versions),
+        )
+
+    def apply(self, event: Event) -> None:
+        """One event more, in log order.
+
+        Raises IllegalTransition for a change of state that the table does not know, AssertionError for a hole in a stream,
+        KeyError for an event of a task or worker that was never created; then nothing is changed but the stream's version.
+        """
+        known = self._draft.versions.get(event.stream, 0)
+        self._draft.versions[event.stream] = event.version
         assert event.version == known + 1, f"{event.stream}: version {event.version} follows {known}"
-        draft.versions[event.stream] = event.version
-        _apply(draft, event)
-    return Tables(tasks=draft.tasks, effects=draft.effects, workers=draft.workers, versions=draft.versions)
+        _apply(self._draft, event)
+
+    @property
+    def tables(self) -> Tables:
+        """What they hold now."""
+        draft = self._draft
+        return Tables(tasks=draft.tasks, effects=draft.effects, workers=draft.workers, versions=draft.versions)
+
+
+def fold(events: Iterable[Event], start: Tables | None = None) -> Tables:
+    """The tables after these events, in log order, on top of ``start``. Raises what ``Folder.apply`` raises."""
+    folder = Folder(start)
+    for event in events:
+        folder.apply(event)
+    return folder.tables
 
 
 def _apply(draft: _Draft, event: Event) -> None:

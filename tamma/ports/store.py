@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tamma.core.attempt import Decision, Phase
 from tamma.core.effect import Effect, EffectKind
-from tamma.core.event import AttemptFact, Event, WorkSalvaged
+from tamma.core.event import AttemptFact, Event, Fact, WorkSalvaged
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState
@@ -43,6 +43,19 @@ class Claim:
 
     task: Task
     lease: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What must not have happened since the decider looked (a Dynamic Consistency Boundary): an event of one of these types
+    that carries all these tags, at a position later than ``after``.
+
+    It guards against other conditional appends, which lock their tags; only types written that way may be named.
+    """
+
+    types: tuple[str, ...]
+    tags: tuple[str, ...]
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,16 +235,22 @@ class Events(Protocol):
         """One stream in order, versions above ``after``."""
         ...
 
-    def tagged(self, tag: str, *, limit: int = 1000) -> Sequence[Event]:
-        """The newest ``limit`` events with a tag, in log order."""
+    def tagged(self, tag: str, *, limit: int = 1000, at: datetime | None = None) -> Sequence[Event]:
+        """The newest ``limit`` events with a tag, in log order; with ``at`` of what had happened by then."""
         ...
 
-    def latest(self, *, limit: int) -> Sequence[Event]:
-        """The newest ones, in log order."""
+    def latest(self, *, limit: int, at: datetime | None = None) -> Sequence[Event]:
+        """The newest ones, in log order; with ``at`` of what had happened by then."""
         ...
 
-    def all(self) -> Iterator[Event]:
-        """The whole log in order, in batches."""
+    def all(self, *, at: datetime | None = None) -> Iterator[Event]:
+        """The whole log in order, in batches; with ``at`` only what had happened by then."""
+        ...
+
+    def append(
+        self, fact: Fact, *, stream: str, tags: Sequence[str], unless: Condition, correlation: str | None = None
+    ) -> Event | None:
+        """The next event of a stream that has no row of its own; None, and nothing written, if ``unless`` is met."""
         ...
 
     def head(self) -> int:

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import psycopg
-
-from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.connect import connect_raw, engine_for
 from tamma.adapters.postgres.events import PostgresEvents
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import EFFECT_COLUMNS, TASK_COLUMNS, WORKER_COLUMNS
-from tamma.core.event import Event, task_stream, worker_stream
-from tamma.core.fold import VOLATILE, Tables, fold
+from tamma.adapters.postgres.verify import read_tables
+from tamma.core.event import Event
+from tamma.core.fold import Tables, fold
 
 
 def tables_of(url: str) -> Tables:
     """What the tables hold now, read in one snapshot."""
-    with connect_raw(url, application_name="fold check") as connection:
-        return read_tables(connection)
-
-
-def read_tables(connection: psycopg.Connection[rows.Row]) -> Tables:
-    """The same, over a connection of the caller's."""
-    with connection.transaction():
+    with connect_raw(url, application_name="fold check") as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        tasks = [rows.task_of(row) for row in connection.execute(f"SELECT {TASK_COLUMNS} FROM task")]
-        effects = [rows.effect_of(row) for row in connection.execute(f"SELECT {EFFECT_COLUMNS} FROM effect")]
-        listed = connection.execute(f"SELECT {_quiet(WORKER_COLUMNS)}, version FROM worker").fetchall()
-    workers = {row[0]: rows.worker_of(row[:-1]) for row in listed}
-    versions = {task_stream(task.id): task.version for task in tasks}
-    versions |= {worker_stream(row[0]): row[-1] for row in listed}
-    return Tables(
-        tasks={task.id: task for task in tasks},
-        effects={effect.key: effect for effect in effects},
-        workers=workers,
-        versions=versions,
-    )
+        return read_tables(connection)
 
 
 def events_of(url: str) -> list[Event]:
@@ -60,9 +40,3 @@ def assert_same(told: Tables, held: Tables) -> None:
         differing = {key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)}
         shown = [f"{key}:\n  log   {ours.get(key)}\n  table {theirs.get(key)}" for key in sorted(differing)[:5]]
         assert not differing, f"{name} differ from the fold of the log:\n" + "\n".join(shown)
-
-
-def _quiet(columns: str) -> str:
-    """The columns with NULL for the volatile ones."""
-    volatile = set().union(*VOLATILE.values())
-    return ", ".join(f"NULL AS {name}" if name in volatile else name for name in columns.split(", "))

@@ -19,11 +19,12 @@ from tamma.adapters.postgres.sql import (
     LEASE,
     LEASE_OFF,
     RESERVATION_OFF,
+    SKIP_LOCKED,
     TASK_COLUMNS,
     WORKER_TAG,
     change,
     iso,
-    tell,
+    locked,
 )
 from tamma.core.attempt import Decision, Outcome, Phase
 from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable, TammaError, TaskCancelled
@@ -36,17 +37,13 @@ from tamma.ports.store import Claim
 _CLAIMED: Final = next_state(TaskState.QUEUED, Trigger.CLAIM)
 _CLAIM: Final[dict[str, str]] = {
     "sets": f"state = '{_CLAIMED}', epoch = task.epoch + 1, worker = %(worker)s, run_after = NULL, {RESERVATION_OFF}, "
-    "lease_expires_at = clock.at + %(duration)s",
-    "event": tell(
-        type_="'TASK.CLAIM.SUCCEEDED'",
-        data="jsonb_build_object('worker', worker, 'epoch', epoch)",
-        tags=WORKER_TAG,
-    ),
+    "lease_expires_at = told.at + %(duration)s",
+    "type_": "'TASK.CLAIM.SUCCEEDED'",
+    "data": "jsonb_build_object('worker', %(worker)s::text, 'epoch', epoch + 1)",
+    "tags": WORKER_TAG,
     "returns": f"{TASK_COLUMNS}, lease_expires_at",
 }
-_CLAIM_ONE: Final = change(
-    held=f"SELECT id FROM task WHERE id = %(task_id)s AND {IS_CLAIMABLE} FOR NO KEY UPDATE", **_CLAIM
-)
+_CLAIM_ONE: Final = change(held=locked(f"id = %(task_id)s AND {IS_CLAIMABLE}"), **_CLAIM)
 
 # The moment is read once for the scan; a volatile call would be made for every row of the queue.
 _NOW: Final = "(SELECT now FROM start)"
@@ -55,9 +52,11 @@ _NOW: Final = "(SELECT now FROM start)"
 _ABLE: Final = "CASE WHEN capabilities <@ %(capabilities)s::text[] THEN true ELSE false END"
 CLAIM_NEXT: Final = change(
     before="start AS MATERIALIZED (SELECT tamma_now() AS now),",
-    held=f"SELECT id FROM task WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} "
-    f"AND {_ABLE} ORDER BY priority DESC, created_at, id LIMIT 1 "
-    "FOR NO KEY UPDATE SKIP LOCKED",
+    held=locked(
+        f"{IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} AND {_ABLE} "
+        "ORDER BY priority DESC, created_at, id LIMIT 1",
+        how=SKIP_LOCKED,
+    ),
     **_CLAIM,
 )
 
@@ -68,47 +67,49 @@ _RENEW: Final = (
 _ENTER: Final = change(
     held=HELD,
     sets="phase = %(phase)s",
-    event=tell(type_="'ATTEMPT.PHASE.ENTERED'", tags=WORKER_TAG),
+    type_="'ATTEMPT.PHASE.ENTERED'",
+    tags=WORKER_TAG,
     returns="1",
 )
-_RECORD: Final = change(
-    held=HELD, sets="phase = task.phase", event=tell(type_="%(type)s::text", tags=WORKER_TAG), returns="1"
-)
+_RECORD: Final = change(held=HELD, sets="", type_="%(type)s::text", tags=WORKER_TAG, returns="1")
 _SALVAGE: Final = change(
-    held="SELECT id FROM task WHERE id = %(task_id)s AND epoch = %(epoch)s FOR NO KEY UPDATE",
-    sets="phase = task.phase",
-    event=tell(type_="%(type)s::text", tags=WORKER_TAG),
+    held=locked("id = %(task_id)s AND epoch = %(epoch)s"),
+    sets="",
+    type_="%(type)s::text",
+    tags=WORKER_TAG,
     returns="1",
 )
-_CHANGE_TAG: Final = "ARRAY['change:' || forge || '/' || repository || '!' || change]"
+_CHANGE_TAG: Final = "ARRAY['change:' || forge || '/' || repository || '!' || %(change)s::text]"
 _RECORD_CHANGE: Final = change(
     held=HELD,
     sets="change = %(change)s",
-    event=tell(type_="%(type)s::text", tags=f"{WORKER_TAG} || {_CHANGE_TAG}"),
+    type_="%(type)s::text",
+    tags=f"{WORKER_TAG} || {_CHANGE_TAG}",
     returns="1",
 )
 
 _COUNTED: Final = "attempts = %(attempts)s, infra = %(infra)s, interruptions = %(interruptions)s, crashes = %(crashes)s"
 _END: Final = (
     f"state = %(state)s, {LEASE_OFF}, outcome = %(outcome)s, reason = %(reason)s, notice = %(notice)s, {_COUNTED}, "
-    "run_after = clock.at + %(delay)s::interval, finished_at = CASE WHEN %(is_terminal)s THEN clock.at END"
+    "run_after = told.at + %(delay)s::interval, finished_at = CASE WHEN %(is_terminal)s THEN told.at END"
 )
-_END_DATA: Final = f"%(data)s::jsonb || jsonb_build_object('run_after', {iso('run_after')})"
+_END_DATA: Final = f"%(data)s::jsonb || jsonb_build_object('run_after', {iso('(at + %(delay)s::interval)')})"
 _SETTLE: Final = change(
     held=HELD,
     sets=_END,
-    event=tell(type_="'TASK.SETTLE.SUCCEEDED'", data=_END_DATA, tags=WORKER_TAG),
+    type_="'TASK.SETTLE.SUCCEEDED'",
+    data=_END_DATA,
+    tags=WORKER_TAG,
 )
 _REAP: Final = change(
-    held=f"SELECT id, worker FROM task WHERE id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s "
-    "AND (lease_expires_at <= tamma_now() OR worker = %(dead)s) FOR NO KEY UPDATE",
-    sets=_END,
-    carry="clock.worker AS reaped",
-    event=tell(
-        type_="'TASK.REAP.SUCCEEDED'",
-        data=f"{_END_DATA} || jsonb_build_object('worker', reaped)",
-        tags=f"{BY_TAG} || ARRAY['worker:' || reaped]",
+    held=locked(
+        f"id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s "
+        "AND (lease_expires_at <= tamma_now() OR worker = %(dead)s)"
     ),
+    sets=_END,
+    type_="'TASK.REAP.SUCCEEDED'",
+    data=f"{_END_DATA} || jsonb_build_object('worker', worker)",
+    tags=f"{BY_TAG} || ARRAY['worker:' || worker]",
 )
 _STANDING: Final = "SELECT state, epoch, worker FROM task WHERE id = %(task_id)s"
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import BY_TAG, IS_CLAIMABLE, IS_DUE, IS_RUNNING, IS_UNRESERVED, change, tell
+from tamma.adapters.postgres.sql import BY_TAG, IS_CLAIMABLE, IS_DUE, IS_RUNNING, IS_UNRESERVED, change, locked
 from tamma.core.event import TaskDispatched
 from tamma.core.ids import TaskId, WorkerId
 
@@ -21,12 +21,15 @@ OCCUPIED: Final = f"""SELECT forge, repository FROM task WHERE {IS_RUNNING}
     UNION ALL SELECT forge, repository FROM task WHERE dispatched_by IS NOT NULL AND dispatch_until > {_NOW}"""
 _RESERVE: Final = change(
     before=f"start AS MATERIALIZED (SELECT tamma_now() AS now), occupied AS MATERIALIZED ({OCCUPIED}),",
-    held=f"""SELECT id FROM task WHERE id = %(task_id)s AND {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)}
+    held=locked(
+        f"""id = %(task_id)s AND {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)}
         AND {IS_UNRESERVED.format(now=_NOW)} AND (SELECT count(*) FROM occupied) < %(running_max)s
         AND (SELECT count(*) FROM occupied AS o WHERE o.forge = task.forge AND o.repository = task.repository)
-            < %(running_per_repository_max)s FOR NO KEY UPDATE""",
-    sets="dispatched_by = %(by)s, dispatch_until = clock.at + %(duration)s",
-    event=tell(type_="'TASK.DISPATCH.SUCCEEDED'", tags=BY_TAG),
+            < %(running_per_repository_max)s"""
+    ),
+    sets="dispatched_by = %(by)s, dispatch_until = told.at + %(duration)s",
+    type_="'TASK.DISPATCH.SUCCEEDED'",
+    tags=BY_TAG,
     returns="1",
 )
 _RELEASE: Final = """UPDATE task SET dispatched_by = NULL, dispatch_until = NULL

@@ -16,7 +16,7 @@ import psycopg
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.claims import held, lost, no_such_task
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import BY_TAG, EFFECT_COLUMNS, HELD, WORKER_TAG, tell
+from tamma.adapters.postgres.sql import BY_TAG, EFFECT_COLUMNS, HELD, WORKER_TAG, change, locked
 from tamma.core.effect import Effect, EffectKind, EffectState
 from tamma.core.errors import LeaseLost, PermanentError
 from tamma.core.event import EffectIntended, EffectRecorded
@@ -33,30 +33,38 @@ _IS_OURS: Final = "SELECT held_by = %(by)s AND held_until > tamma_now() FROM eff
 _HOLD: Final = f"""UPDATE effect SET held_by = %(holder)s, held_until = tamma_now() + %(hold)s WHERE key = %(key)s
     RETURNING {EFFECT_COLUMNS}"""
 _OF_TASK: Final = f"SELECT {EFFECT_COLUMNS} FROM effect WHERE task_id = %(task_id)s ORDER BY key"
-
-_TASK: Final = """WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
-    t AS (UPDATE task SET version = task.version + 1 FROM clock WHERE id = %(task_id)s RETURNING task.*, clock.at)"""
+_THIS: Final = locked("id = %(task_id)s")
 
 
 def _intend(tags: str) -> str:
-    return f"""{_TASK},
-    f AS (INSERT INTO effect AS o (key, task_id, kind, state, epoch, intent, held_by, held_until)
+    return change(
+        held=_THIS,
+        sets="",
+        type_="'EFFECT.INTEND.SUCCEEDED'",
+        tags=tags,
+        also=f"""f AS (INSERT INTO effect AS o (key, task_id, kind, state, epoch, intent, held_by, held_until)
           SELECT %(key)s::text, id, %(kind)s::text, '{EffectState.INTENDED}', epoch, %(intent)s::jsonb,
                  %(holder)s::text, at + %(hold)s::interval FROM t
           ON CONFLICT (key) DO UPDATE SET state = excluded.state, epoch = excluded.epoch, intent = excluded.intent,
                  result = excluded.result, held_by = excluded.held_by, held_until = excluded.held_until
-          RETURNING {EFFECT_COLUMNS}),
-    e AS ({tell(type_="'EFFECT.INTEND.SUCCEEDED'", tags=tags)})
-    SELECT {EFFECT_COLUMNS} FROM f"""
+          RETURNING {EFFECT_COLUMNS})""",
+        returns=EFFECT_COLUMNS,
+        source="f",
+    )
 
 
 def _record(tags: str) -> str:
-    return f"""{_TASK},
-    f AS (UPDATE effect SET state = %(state)s, epoch = t.epoch, result = %(result)s::jsonb, held_by = NULL,
+    return change(
+        held=_THIS,
+        sets="",
+        type_="'EFFECT.RECORD.SUCCEEDED'",
+        tags=tags,
+        also="""f AS (UPDATE effect SET state = %(state)s, epoch = t.epoch, result = %(result)s::jsonb, held_by = NULL,
                  held_until = NULL FROM t WHERE key = %(key)s
-          RETURNING key, task_id, effect.kind, effect.state, effect.epoch, intent, result),
-    e AS ({tell(type_="'EFFECT.RECORD.SUCCEEDED'", tags=tags)})
-    SELECT {EFFECT_COLUMNS} FROM f"""
+          RETURNING key, task_id, effect.kind, effect.state, effect.epoch, intent, result)""",
+        returns=EFFECT_COLUMNS,
+        source="f",
+    )
 
 
 _INTEND: Final = _intend(WORKER_TAG)

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.sql import EVENT_COLUMNS
 from tamma.core.errors import TransientError
-from tamma.core.event import Event
+from tamma.core.event import Event, Fact
+from tamma.ports.store import Condition
 
 _BATCH: Final = 1_000
 _BARRIER_TIMEOUT: Final = timedelta(seconds=5)
@@ -20,14 +21,16 @@ _PAUSE_SECONDS: Final = 0.001
 _PAUSE_SECONDS_MAX: Final = 0.02
 
 _STREAM: Final = f"SELECT {EVENT_COLUMNS} FROM event WHERE stream = %(stream)s AND version > %(after)s ORDER BY version"
-_TAGGED: Final = (
-    f"SELECT {EVENT_COLUMNS} FROM event WHERE tags @> ARRAY[%(tag)s::text] ORDER BY position DESC LIMIT %(limit)s"
-)
-_LATEST: Final = f"SELECT {EVENT_COLUMNS} FROM event ORDER BY position DESC LIMIT %(limit)s"
-_BETWEEN: Final = (
-    f"SELECT {EVENT_COLUMNS} FROM event WHERE position > %(after)s AND position <= %(until)s "
-    "ORDER BY position LIMIT %(limit)s"
-)
+_UNTIL: Final = "(%(at)s::timestamptz IS NULL OR at <= %(at)s)"
+_TAGGED: Final = f"""SELECT {EVENT_COLUMNS} FROM event WHERE tags @> ARRAY[%(tag)s::text] AND {_UNTIL}
+    ORDER BY position DESC LIMIT %(limit)s"""
+_LATEST: Final = f"SELECT {EVENT_COLUMNS} FROM event WHERE {_UNTIL} ORDER BY position DESC LIMIT %(limit)s"
+_BETWEEN: Final = f"""SELECT {EVENT_COLUMNS} FROM event
+    WHERE position > %(after)s AND position <= %(until)s ORDER BY position LIMIT %(limit)s"""
+_APPEND: Final = """SELECT told_position, %(stream)s, told_version, told_at, %(tags)s::text[], %(correlation)s::text,
+    %(type)s, %(data)s::jsonb, told_hash
+    FROM tamma_append(%(stream)s, %(type)s, %(tags)s::text[], %(correlation)s, %(data)s::jsonb, %(types)s::text[],
+                      %(unless)s::text[], %(after)s)"""
 _LAST: Final = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_position_seq"
 _XID: Final = "SELECT pg_current_xact_id()::text"
 _IS_PAST: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %(xid)s::text::xid8"
@@ -44,21 +47,40 @@ class PostgresEvents:
         """One stream in order, versions above ``after``."""
         return [rows.event_of(row) for row in self._pool.all(_STREAM, {"stream": rows.text(name), "after": after})]
 
-    def tagged(self, tag: str, *, limit: int = 1000) -> Sequence[Event]:
-        """The newest ``limit`` events with a tag, in log order."""
-        found = self._pool.all(_TAGGED, {"tag": rows.text(tag), "limit": limit})
+    def tagged(self, tag: str, *, limit: int = 1000, at: datetime | None = None) -> Sequence[Event]:
+        """The newest ``limit`` events with a tag, in log order; with ``at`` of what had happened by then."""
+        found = self._pool.all(_TAGGED, {"tag": rows.text(tag), "limit": limit, "at": at})
         return [rows.event_of(row) for row in reversed(found)]
 
-    def latest(self, *, limit: int) -> Sequence[Event]:
-        """The newest ones, in log order."""
-        return [rows.event_of(row) for row in reversed(self._pool.all(_LATEST, {"limit": limit}))]
+    def latest(self, *, limit: int, at: datetime | None = None) -> Sequence[Event]:
+        """The newest ones, in log order; with ``at`` of what had happened by then."""
+        return [rows.event_of(row) for row in reversed(self._pool.all(_LATEST, {"limit": limit, "at": at}))]
 
-    def all(self) -> Iterator[Event]:
-        """The whole log up to its head at the start, in order, in batches."""
+    def all(self, *, at: datetime | None = None) -> Iterator[Event]:
+        """The whole log up to its head at the start, in order, in batches; with ``at`` only what had happened by then."""
         until, cursor = self.head(), 0
         while cursor < until:
             batch, cursor = self._between(cursor, until, _BATCH)
-            yield from batch
+            yield from (event for event in batch if at is None or event.at <= at)
+
+    def append(
+        self, fact: Fact, *, stream: str, tags: Sequence[str], unless: Condition, correlation: str | None = None
+    ) -> Event | None:
+        """The next event of a stream that has no row of its own; None if the condition does not hold any more."""
+        row = self._pool.write(
+            _APPEND,
+            {
+                "stream": rows.text(stream),
+                "type": fact.TYPE,
+                "tags": [rows.text(tag) for tag in tags],
+                "correlation": correlation,
+                "data": rows.data_of(fact),
+                "types": list(unless.types),
+                "unless": [rows.text(tag) for tag in unless.tags],
+                "after": unless.after,
+            },
+        )
+        return None if row is None else rows.event_of(row)
 
     def head(self) -> int:
         """A cursor at the end of the log: no event at or before it is still to come.

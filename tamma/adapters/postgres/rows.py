@@ -94,7 +94,7 @@ def worker_of(row: Row) -> WorkerRecord:
 
 def event_of(row: Row) -> Event:
     """A row of ``EVENT_COLUMNS``. Raises PermanentError for a type that only a newer release knows."""
-    position, stream, version, at, tags, correlation, type_name, data = row
+    position, stream, version, at, tags, correlation, type_name, data, hashed = row
     try:
         fact = decode(type_name, data)
     except KeyError as error:
@@ -112,6 +112,7 @@ def event_of(row: Row) -> Event:
         correlation=None if correlation is None else CorrelationId(correlation),
         fact=fact,
         type=type_name,
+        hash=bytes(hashed).hex(),
     )
 
 

@@ -1,8 +1,9 @@
 """The pieces that every writing statement is made of: the guard, one reading of the clock, and the event beside it.
 
 One operation is one statement: lock the rows it is about, read the clock once *after* the lock was got (so that times
-in a stream never run backwards), change the rows, append the event, return. SQL text is constant; values travel as
-parameters.
+in a stream never run backwards), put the event together, change the rows, append the event, return. The row carries the
+version and the hash of its stream's last event: a waiter reads them from the row it locked, while its snapshot of the log
+is older than the lock. SQL text is constant; values travel as parameters.
 """
 # ruff: noqa: S608 — SQL is put together from constants of this package only
 
@@ -23,7 +24,7 @@ TASK_COLUMNS: Final = (
 )
 EFFECT_COLUMNS: Final = "key, task_id, kind, state, epoch, intent, result"
 WORKER_COLUMNS: Final = "id, host, pid, role, release, capabilities, state, registered_at, last_beat_at"
-EVENT_COLUMNS: Final = "position, stream, version, at, tags, correlation, type, data"
+EVENT_COLUMNS: Final = "position, stream, version, at, tags, correlation, type, data, hash"
 
 
 def _quoted(states: frozenset[TaskState]) -> str:
@@ -38,11 +39,14 @@ IS_DUE: Final = "(run_after IS NULL OR run_after <= {now})"
 
 # The fence (DESIGN section 5): every write of an attempt goes through it.
 LEASE: Final = f"id = %(task_id)s AND {IS_RUNNING} AND epoch = %(epoch)s AND worker = %(worker)s AND lease_expires_at > tamma_now()"
-HELD: Final = f"SELECT id FROM task WHERE {LEASE} FOR NO KEY UPDATE"
+# What an event needs of its task's row, as it is under the lock.
+_LOCKED: Final = "id, forge, repository, issue, correlation, epoch, version, head, worker"
+_LOCK: Final = "FOR NO KEY UPDATE"
+SKIP_LOCKED: Final = f"{_LOCK} SKIP LOCKED"
 RESERVATION_OFF: Final = "dispatched_by = NULL, dispatch_until = NULL"
 LEASE_OFF: Final = "worker = NULL, phase = NULL, lease_expires_at = NULL"
 
-_TASK_TAGS: Final = "ARRAY['task:' || id, 'issue:' || forge || '/' || repository || '#' || issue, 'repo:' || forge || '/' || repository]"
+TASK_TAGS: Final = "ARRAY['task:' || id, 'issue:' || forge || '/' || repository || '#' || issue, 'repo:' || forge || '/' || repository]"
 WORKER_TAG: Final = "ARRAY['worker:' || %(worker)s::text]"
 BY_TAG: Final = "ARRAY['worker:' || %(by)s::text]"
 
@@ -52,35 +56,53 @@ def iso(moment: str) -> str:
     return f"""to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 
 
-def append(*, source: str, stream: str, type_: str, tags: str, correlation: str, data: str) -> str:
-    """The one place that builds the event's INSERT: a row per row of ``source``, which has ``version`` and ``at``."""
-    return f"""INSERT INTO event (stream, version, type, tags, correlation, at, data)
-        SELECT {stream}, version, {type_}, {tags}, {correlation}, at, {data} FROM {source}"""
+def locked(where: str, *, how: str = _LOCK) -> str:
+    """Select and lock the task's row that satisfies ``where``; what its event needs of it."""
+    return f"SELECT {_LOCKED} FROM task WHERE {where} {how}"
 
 
-def tell(*, type_: str, data: str = "%(data)s::jsonb", tags: str = "", source: str = "t") -> str:
-    """The event of a task's change; ``type_`` and ``data`` are SQL expressions over the changed row."""
-    extra = f" || {tags}" if tags else ""
-    return append(
-        source=source,
-        stream="'task:' || id",
-        type_=type_,
-        tags=_TASK_TAGS + extra,
-        correlation="correlation",
-        data=data,
+HELD: Final = locked(LEASE)
+
+
+# Taken after the row's lock, which gives the transaction its id: the tailing reader's barrier rests on that order.
+POSITION: Final = "nextval('event_position_seq') AS position"
+
+
+def append(table: str, *, prefix: str, correlation: str, sets: str) -> str:
+    """The one place that writes events of rows: from ``told`` (the locked row, ``at``, ``position``, ``type``, ``tags``,
+    ``data``) to the changed row ``t`` and its event, each the next of its stream and chained to the one before."""
+    chain = (
+        f"tamma_chain(told.head, '{prefix}' || told.id, told.version + 1, told.position, told.type, told.tags, "
+        f"{correlation}, told.at, told.data)"
     )
+    return f"""t AS (UPDATE {table} SET version = told.version + 1, head = {chain}{f", {sets}" if sets else ""}
+          FROM told WHERE {table}.id = told.id
+          RETURNING {table}.*, told.at, told.position, told.type, told.tags, {correlation} AS correlated, told.data),
+    e AS (INSERT INTO event (position, stream, version, type, tags, correlation, at, data, hash) OVERRIDING SYSTEM VALUE
+          SELECT position, '{prefix}' || id, version, type, tags, correlated, at, data, head FROM t)"""
 
 
-def change(*, held: str, sets: str, event: str, carry: str = "", returns: str = TASK_COLUMNS, before: str = "") -> str:
-    """A guarded change of task rows with its event, in one statement.
+def change(
+    *,
+    held: str,
+    sets: str,
+    type_: str,
+    data: str = "%(data)s::jsonb",
+    tags: str = "",
+    returns: str = TASK_COLUMNS,
+    before: str = "",
+    also: str = "",
+    source: str = "t",
+) -> str:
+    """A guarded change of a task's row with its event, in one statement.
 
-    ``held`` selects and locks (its columns are seen as ``clock.…`` by ``sets``, the clock's reading as ``clock.at``);
-    ``carry`` are further columns for the event; ``before`` are CTEs that stand first.
+    ``held`` selects and locks (see ``locked``); its columns and the clock's reading ``at`` are there for ``type_``, ``data``
+    and ``tags`` by themselves and for ``sets`` as ``told.…``. ``before`` and ``also`` are further CTEs, before all and after
+    the change; ``returns`` are columns of ``source``.
     """
-    more = f", {carry}" if carry else ""
+    every_tag = f"{TASK_TAGS} || {tags}" if tags else TASK_TAGS
     return f"""WITH {before} held AS MATERIALIZED ({held}),
     clock AS MATERIALIZED (SELECT held.*, tamma_now() AS at FROM held),
-    t AS (UPDATE task SET version = task.version + 1, {sets} FROM clock WHERE task.id = clock.id
-          RETURNING task.*, clock.at{more}),
-    e AS ({event})
-    SELECT {returns} FROM t"""
+    told AS MATERIALIZED (SELECT clock.*, {POSITION}, {type_} AS type, {every_tag} AS tags, {data} AS data FROM clock),
+    {append("task", prefix="task:", correlation="told.correlation", sets=sets)}{f", {also}" if also else ""}
+    SELECT {returns} FROM {source}"""

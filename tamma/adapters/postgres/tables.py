@@ -75,6 +75,10 @@ def _moment(name: str, *, nullable: bool = True, default: str | None = None) -> 
     )  # fmt: skip
 
 
+def _hash(name: str, *, default: str | None = None) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False, server_default=text(default) if default else None)
+
+
 metadata: Final = MetaData()
 
 task: Final = Table(
@@ -110,10 +114,11 @@ task: Final = Table(
     _text("approved", nullable=True),
     _text("change", nullable=True),
     _moment("finished_at"),
-    # volatile from here on: no event tells of them
+    # volatile: no event tells of them
     _moment("lease_expires_at"),
     _text("dispatched_by", nullable=True),
     _moment("dispatch_until"),
+    _hash("head", default="''"),
     PrimaryKeyConstraint("id", name="task_pkey"),
     CheckConstraint(_one_of("kind", TaskKind), name="task_kind"),
     CheckConstraint(_one_of("state", TaskState), name="task_state"),
@@ -167,6 +172,7 @@ event: Final = Table(
     _text("correlation", nullable=True),
     _moment("at", nullable=False),
     Column("data", JSONB, nullable=False),
+    _hash("hash"),
     PrimaryKeyConstraint("position", name="event_pkey"),
     CheckConstraint("version >= 1", name="event_version"),
     UniqueConstraint("stream", "version", name="event_stream_version"),
@@ -207,6 +213,7 @@ worker: Final = Table(
     _moment("registered_at", nullable=False),
     _moment("last_beat_at"),
     _count("version", default="1"),
+    _hash("head", default="''"),
     PrimaryKeyConstraint("id", name="worker_pkey"),
     CheckConstraint(_one_of("role", WorkerRole), name="worker_role"),
     CheckConstraint(_one_of("state", WorkerState), name="worker_state"),

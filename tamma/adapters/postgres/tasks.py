@@ -18,8 +18,9 @@ from tamma.adapters.postgres.sql import (
     LEASE_OFF,
     RESERVATION_OFF,
     TASK_COLUMNS,
+    TASK_TAGS,
     change,
-    tell,
+    locked,
 )
 from tamma.adapters.postgres.survey import survey
 from tamma.core.attempt import Outcome
@@ -30,14 +31,23 @@ from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
 from tamma.ports.store import Survey, TaskDraft
 
-_CREATE: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
+# Appended unless another task was made for the issue since the generation before: two deciders who read the same past
+# make one task, whoever else writes meanwhile. The partial unique index on live tasks says the same once more.
+_CREATE: Final = f"""WITH draft AS MATERIALIZED
+        (SELECT %(id)s::text AS id, %(forge)s::text AS forge, %(repository)s::text AS repository, %(issue)s::text AS issue),
+    free AS MATERIALIZED (SELECT draft.*, {TASK_TAGS} AS tags FROM draft WHERE NOT EXISTS
+        (SELECT FROM task WHERE forge = draft.forge AND repository = draft.repository AND issue = draft.issue
+                                AND kind = %(kind)s AND {IS_LIVE})),
+    told AS MATERIALIZED (SELECT free.*, told_at AS at, told_hash AS head FROM free, tamma_append(
+        'task:' || id, '{TaskCreated.TYPE}', tags, %(correlation)s, %(data)s::jsonb,
+        ARRAY['{TaskCreated.TYPE}'], tags[2:2],
+        (SELECT coalesce(max(position), 0) FROM event WHERE stream = 'task:' || %(before)s::text AND version = 1))),
     t AS (INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot,
-                            correlation, created_at, asked_by, priority, capabilities)
-          SELECT %(id)s::text, %(forge)s::text, %(repository)s::text, %(issue)s::text, %(kind)s::text,
-                 %(generation)s::int, '{TaskState.QUEUED}', %(title)s::text, %(digest)s::text, %(snapshot)s::text,
-                 %(correlation)s::text, at, %(asked_by)s::text, %(priority)s::int, %(capabilities)s::text[]
-          FROM clock ON CONFLICT DO NOTHING RETURNING task.*, created_at AS at),
-    e AS ({tell(type_="'TASK.CREATE.SUCCEEDED'")})
+                            correlation, created_at, asked_by, priority, capabilities, head)
+          SELECT id, forge, repository, issue, %(kind)s::text, %(generation)s::int, '{TaskState.QUEUED}', %(title)s::text,
+                 %(digest)s::text, %(snapshot)s::text, %(correlation)s::text, at, %(asked_by)s::text, %(priority)s::int,
+                 %(capabilities)s::text[], head
+          FROM told RETURNING task.*)
     SELECT {TASK_COLUMNS} FROM t"""
 _GET: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s"
 _LEASE: Final = f"SELECT epoch, worker, lease_expires_at FROM task WHERE id = %(task_id)s AND {IS_RUNNING}"
@@ -51,22 +61,23 @@ _LIST_IN: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE state = ANY(%(states
 _COUNTS: Final = "SELECT state, count(*) FROM task GROUP BY state"
 
 _CANCEL: Final = change(
-    held=f"SELECT id FROM task WHERE id = %(task_id)s AND {IS_LIVE} FOR NO KEY UPDATE",
+    held=locked(f"id = %(task_id)s AND {IS_LIVE}"),
     sets=f"state = '{next_state(TaskState.QUEUED, Trigger.CANCEL)}', {LEASE_OFF}, {RESERVATION_OFF}, run_after = NULL, "
-    f"finished_at = clock.at, outcome = '{Outcome.CANCELLED}', reason = %(reason)s, notice = %(notice)s",
-    event=tell(type_="'TASK.CANCEL.SUCCEEDED'"),
+    f"finished_at = told.at, outcome = '{Outcome.CANCELLED}', reason = %(reason)s, notice = %(notice)s",
+    type_="'TASK.CANCEL.SUCCEEDED'",
 )
 # An untold "asked" is moot once it is answered; and whoever let it go on has looked at what was away or interrupted it.
 _UNBLOCK: Final = change(
-    held=f"SELECT id FROM task WHERE id = %(task_id)s AND state = '{TaskState.BLOCKED}' FOR NO KEY UPDATE",
+    held=locked(f"id = %(task_id)s AND state = '{TaskState.BLOCKED}'"),
     sets=f"state = '{next_state(TaskState.BLOCKED, Trigger.UNBLOCK)}', approved = %(approved)s, notice = NULL, "
     "infra = 0, interruptions = 0",
-    event=tell(type_="'TASK.UNBLOCK.SUCCEEDED'"),
+    type_="'TASK.UNBLOCK.SUCCEEDED'",
 )
 _SETTLE_NOTICE: Final = change(
-    held="SELECT id FROM task WHERE id = %(task_id)s AND notice = %(notice)s AND epoch = %(epoch)s FOR NO KEY UPDATE",
+    held=locked("id = %(task_id)s AND notice = %(notice)s AND epoch = %(epoch)s"),
     sets="notice = NULL",
-    event=tell(type_="'TASK.NOTICE.SUCCEEDED'", tags=BY_TAG),
+    type_="'TASK.NOTICE.SUCCEEDED'",
+    tags=BY_TAG,
     returns="1",
 )
 _CREATE_TRIES: Final = 5
@@ -214,6 +225,7 @@ def _draft_values(draft: TaskDraft) -> dict[str, Any]:
     )
     return {
         "id": fact.task_id,
+        "before": task_id(ref, kind=draft.kind, generation=draft.generation - 1),
         "forge": rows.text(ref.forge),
         "repository": rows.text(ref.repository),
         "issue": rows.text(ref.number),

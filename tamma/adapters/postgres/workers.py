@@ -9,40 +9,33 @@ from typing import Final
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import WORKER_COLUMNS, WORKER_TAG, append
+from tamma.adapters.postgres.sql import POSITION, WORKER_COLUMNS, WORKER_TAG, append
 from tamma.core.event import WorkerRegistered, WorkerStateChanged
 from tamma.core.ids import WorkerId
 from tamma.core.worker import WorkerRecord, WorkerRole, WorkerState
 
-
-def _told(type_: str) -> str:
-    return append(
-        source="w",
-        stream="'worker:' || id",
-        type_=f"'{type_}'",
-        tags=WORKER_TAG,
-        correlation="NULL",
-        data="%(data)s::jsonb",
-    )
+_TOLD: Final = f"tamma_now() AS at, {POSITION}, %(type)s::text AS type, {WORKER_TAG} AS tags, %(data)s::jsonb AS data"
 
 
 def _changed(where: str) -> str:
     """A change of state to ``%(state)s`` of one worker that satisfies ``where``, with its event."""
-    return f"""WITH held AS MATERIALIZED (SELECT id FROM worker WHERE id = %(worker)s AND {where} FOR NO KEY UPDATE),
-    clock AS MATERIALIZED (SELECT id, tamma_now() AS at FROM held),
-    w AS (UPDATE worker SET state = %(state)s, version = version + 1,
-                 last_beat_at = CASE WHEN %(state)s = 'online' THEN clock.at ELSE last_beat_at END
-          FROM clock WHERE worker.id = clock.id RETURNING worker.*, clock.at),
-    e AS ({_told("WORKER.STATE.CHANGED")})
-    SELECT 1 FROM w"""
+    sets = "state = %(state)s, last_beat_at = CASE WHEN %(state)s = 'online' THEN told.at ELSE last_beat_at END"
+    return f"""WITH held AS MATERIALIZED
+        (SELECT id, version, head FROM worker WHERE id = %(worker)s AND {where} FOR NO KEY UPDATE),
+    told AS MATERIALIZED (SELECT held.*, {_TOLD} FROM held),
+    {append("worker", prefix="worker:", correlation="NULL::text", sets=sets)}
+    SELECT 1 FROM t"""
 
 
-_REGISTER: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
-    w AS (INSERT INTO worker (id, host, pid, role, release, capabilities, state, registered_at, last_beat_at)
+_REGISTER: Final = f"""WITH told AS MATERIALIZED
+        (SELECT pg_current_xact_id() AS xid, {_TOLD}, 'worker:' || %(worker)s::text AS stream),
+    w AS (INSERT INTO worker (id, host, pid, role, release, capabilities, state, registered_at, last_beat_at, head)
           SELECT %(worker)s::text, %(host)s::text, %(pid)s::int, %(role)s::text, %(release)s::text,
-                 %(capabilities)s::text[], '{WorkerState.ONLINE}', at, at FROM clock
-          ON CONFLICT DO NOTHING RETURNING worker.*, registered_at AS at),
-    e AS ({_told("WORKER.REGISTER.SUCCEEDED")})
+                 %(capabilities)s::text[], '{WorkerState.ONLINE}', at, at,
+                 tamma_chain('', stream, 1, position, type, tags, NULL, at, data) FROM told
+          ON CONFLICT DO NOTHING RETURNING version, head),
+    e AS (INSERT INTO event (xid, position, stream, version, type, tags, at, data, hash) OVERRIDING SYSTEM VALUE
+          SELECT xid, position, stream, version, type, tags, at, data, head FROM told, w)
     SELECT 1 FROM w"""
 _BEAT: Final = "UPDATE worker SET last_beat_at = tamma_now() WHERE id = %(worker)s AND state IN ('online', 'draining')"
 _BACK: Final = _changed("state = 'offline'")
@@ -75,6 +68,7 @@ class PostgresWorkers:
                 "role": role.value,
                 "release": rows.text(release),
                 "capabilities": [rows.text(ability) for ability in abilities],
+                "type": fact.TYPE,
                 "data": rows.data_of(fact),
             },
         )
@@ -103,5 +97,11 @@ class PostgresWorkers:
         self, statement: str, worker: WorkerId, state: WorkerState, reason: str, *, patience: timedelta = timedelta()
     ) -> bool:
         fact = WorkerStateChanged(worker=worker, state=state, reason=reason)
-        values = {"worker": rows.text(worker), "state": state.value, "patience": patience, "data": rows.data_of(fact)}
+        values = {
+            "worker": rows.text(worker),
+            "state": state.value,
+            "patience": patience,
+            "type": fact.TYPE,
+            "data": rows.data_of(fact),
+        }
         return self._pool.write(statement, values) is not None

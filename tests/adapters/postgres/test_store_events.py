@@ -19,8 +19,8 @@ from tamma.core.event import Event
 from tamma.core.ids import WorkerId
 from tests.adapters.postgres.store_world import ANN, MINUTE, World, together
 
-RAW = """INSERT INTO event (stream, version, type, tags, at, data)
-    VALUES (%s, %s, 'WORKER.STATE.CHANGED', '{}', tamma_now(), '{"worker": "w", "state": "online", "reason": ""}')"""
+RAW = """INSERT INTO event (stream, version, type, tags, at, data, hash)
+    VALUES (%s, %s, 'WORKER.STATE.CHANGED', '{}', tamma_now(), '{"worker": "w", "state": "online", "reason": ""}', '')"""
 
 
 def test_versions_are_dense_in_every_stream(world: World) -> None:
@@ -120,7 +120,8 @@ def test_an_event_of_another_release_is_named(world: World) -> None:
     """An unknown type is an error that says to upgrade, not a skipped event."""
     with psycopg.connect(world.url) as connection:
         connection.execute(
-            "INSERT INTO event (stream, version, type, tags, at, data) VALUES ('x', 1, 'NEW', '{}', now(), '{}')"
+            "INSERT INTO event (stream, version, type, tags, at, data, hash) "
+            "VALUES ('x', 1, 'NEW', '{}', now(), '{}', '')"
         )
     with pytest.raises(PermanentError, match="cannot be read"):
         world.store.events.latest(limit=1)

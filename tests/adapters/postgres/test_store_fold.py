@@ -78,14 +78,15 @@ class History:
         if self.leases:
             lease = self.lease()
             said = AgentSpoke(epoch=lease.epoch, turn=1, text="x\0")
-            change = ChangeDelivered(epoch=lease.epoch, change="1", url="u", branch="b", commit=Oid("c"))
-            self.store.claims.record(lease, self.chance.choice((said, change)))
+            self.store.claims.record(lease, self.chance.choice((said, delivered(lease))))
 
     def settle(self) -> None:
         if self.leases:
             lease = self.lease()
             counters = self.store.tasks.get(lease.task_id).counters
             outcome = self.chance.choice(ENDS)
+            if outcome is Outcome.DELIVERED:
+                self.store.claims.record(lease, delivered(lease))
             self.store.claims.settle(lease, decided(outcome, counters, policy=TIGHT), reason=str(outcome))
 
     def reap(self) -> None:
@@ -145,6 +146,10 @@ class History:
         workers.expire(worker, beat=MINUTE, missed_beats_max=3)
         workers.change_state(worker, self.chance.choice(list(WorkerState)[:3]), reason="r")
         workers.beat(worker)
+
+
+def delivered(lease: Lease) -> ChangeDelivered:
+    return ChangeDelivered(epoch=lease.epoch, change="1", url="u", branch="b", commit=Oid("c"))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,0 +1,208 @@
+"""Is the log whole, and do the tables say what it says? Read in one snapshot, beside running workers.
+
+Three proofs: each stream is a chain without holes, up to the head that its row carries; the fold of the log is what the
+tables hold; and every rule below finds no row. Heads that were exported earlier prove that nobody wrote a history anew.
+"""
+# ruff: noqa: S608 — SQL is put together from constants of this package only
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+
+from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.connect import PATIENT, connect_raw, translate_errors
+from tamma.adapters.postgres.sql import EFFECT_COLUMNS, EVENT_COLUMNS, IS_LIVE, TASK_COLUMNS, WORKER_COLUMNS
+from tamma.core.effect import Effect, EffectState
+from tamma.core.errors import TammaError
+from tamma.core.event import task_stream, worker_stream
+from tamma.core.fold import VOLATILE, Folder, Tables
+from tamma.core.ids import TaskId, WorkerId
+from tamma.core.task import Task
+from tamma.core.worker import WorkerRecord
+
+Connection = psycopg.Connection[rows.Row]
+
+_BATCH: Final = 2_000
+_SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_LINKS: Final = """SELECT stream, version, position, CASE
+        WHEN version <> before + 1 THEN 'version ' || before + 1 || ' is missing before it'
+        WHEN position <= position_before THEN 'it stands before version ' || before || ' in the log'
+        WHEN hash <> tamma_chain(hash_before, stream, version, position, type, tags, correlation, at, data)
+            THEN 'it is not what was written, or not where: its hash does not follow from version ' || before END AS trouble
+    FROM (SELECT event.*, coalesce(lag(version) OVER s, 0) AS before, coalesce(lag(hash) OVER s, '') AS hash_before,
+                 lag(position) OVER s AS position_before
+          FROM event WINDOW s AS (PARTITION BY stream ORDER BY version)) AS linked"""
+_BROKEN: Final = (
+    f"SELECT stream, version, position, trouble FROM ({_LINKS}) AS l WHERE trouble IS NOT NULL ORDER BY 1, 2"
+)
+_HEADS: Final = "SELECT DISTINCT ON (stream) stream, version, hash FROM event ORDER BY stream, version DESC"
+_ROWS: Final = """SELECT 'task:' || id AS stream, version, head FROM task
+    UNION ALL SELECT 'worker:' || id, version, head FROM worker"""
+_LOOSE: Final = f"""SELECT r.stream, CASE
+        WHEN h.stream IS NULL THEN 'the log has none of its ' || r.version || ' events'
+        WHEN h.version < r.version THEN 'its last events are missing: the log ends at version ' || h.version || ', its row at ' || r.version
+        WHEN h.version > r.version THEN 'its row is at version ' || r.version || ', the log goes on to ' || h.version
+        ELSE 'its row carries another hash than its last event' END
+    FROM ({_ROWS}) AS r LEFT JOIN ({_HEADS}) AS h USING (stream)
+    WHERE (h.version, h.hash) IS DISTINCT FROM (r.version, r.head)
+    UNION ALL SELECT stream, 'it has events, but no row' FROM ({_HEADS}) AS h
+    WHERE (stream LIKE 'task:%%' OR stream LIKE 'worker:%%') AND stream NOT IN (SELECT stream FROM ({_ROWS}) AS r) ORDER BY 1"""
+_AT: Final = "SELECT hash FROM event WHERE stream = %(stream)s AND version = %(version)s"
+
+# Each finds what must not be, by SQL alone.
+RULES: Final[Mapping[str, str]] = {
+    "one live task for an issue": f"""SELECT 'issue:' || forge || '/' || repository || '#' || issue FROM task WHERE {IS_LIVE}
+        GROUP BY forge, repository, issue, kind HAVING count(*) > 1""",
+    "a running task has a worker and a lease, no other has": """SELECT 'task:' || id FROM task
+        WHERE (state = 'running', state = 'running') <> (worker IS NOT NULL, lease_expires_at IS NOT NULL)""",
+    "a delivered task names its change": """SELECT 'task:' || id FROM task WHERE outcome = 'delivered' AND change IS NULL""",
+    "one finished effect of a kind for a task and attempt": f"""SELECT 'task:' || task_id FROM effect
+        WHERE state = '{EffectState.DONE}' AND kind IN ('push', 'change') GROUP BY task_id, kind, epoch HAVING count(*) > 1""",
+    "an effect was intended before it was recorded": """SELECT e.stream || ' version ' || e.version FROM event AS e
+        WHERE e.type = 'EFFECT.RECORD.SUCCEEDED' AND NOT EXISTS (SELECT FROM event AS i WHERE i.stream = e.stream
+            AND i.type = 'EFFECT.INTEND.SUCCEEDED' AND i.data ->> 'key' = e.data ->> 'key' AND i.version < e.version)""",
+    "no attempt writes after a later one began": """SELECT stream || ' version ' || version FROM
+        (SELECT stream, version, type, (data ->> 'epoch')::int AS epoch,
+                max((data ->> 'epoch')::int) FILTER (WHERE type = 'TASK.CLAIM.SUCCEEDED')
+                    OVER (PARTITION BY stream ORDER BY version) AS newest
+         FROM event WHERE stream LIKE 'task:%%') AS told WHERE epoch < newest""",
+    "each claim is of the next attempt": """SELECT stream || ' version ' || version FROM
+        (SELECT stream, version, (data ->> 'epoch')::int AS epoch, row_number() OVER (PARTITION BY stream ORDER BY version) AS n
+         FROM event WHERE type = 'TASK.CLAIM.SUCCEEDED') AS claimed WHERE epoch <> n""",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Where a stream stood: its last version and that event's hash, hexadecimal."""
+
+    stream: str
+    version: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is wrong, and where: a stream, with the version and the position of the event if it is about one."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was looked at, and every problem found."""
+
+    events: int
+    streams: int
+    rules: int
+    problems: tuple[Problem, ...]
+
+
+def verify(url: str, *, heads: Mapping[str, Head] | None = None) -> Report:
+    """Check chain, fold and rules; ``heads`` are earlier ones that the log must still contain.
+
+    Raises TransientError when the database is away.
+    """
+    with (
+        translate_errors(),
+        connect_raw(url, application_name="tamma verify", timeouts=PATIENT) as connection,
+        connection.transaction(),
+    ):
+        connection.execute(_SNAPSHOT)
+        return _report(connection, heads or {})
+
+
+def heads(url: str) -> list[Head]:
+    """The head of every stream, by name."""
+    with translate_errors(), connect_raw(url, application_name="tamma heads", timeouts=PATIENT) as connection:
+        return [Head(stream=s, version=v, hash=bytes(h).hex()) for s, v, h in connection.execute(_HEADS)]
+
+
+def _report(connection: Connection, earlier: Mapping[str, Head]) -> Report:
+    broken = [
+        Problem(where=f"{s} version {v} (position {p})", what=what) for s, v, p, what in connection.execute(_BROKEN)
+    ]
+    loose = [Problem(where=stream, what=what) for stream, what in connection.execute(_LOOSE)]
+    counted = connection.execute("SELECT count(*), count(DISTINCT stream) FROM event").fetchone()
+    assert counted is not None
+    problems = [*broken, *loose, *_rewritten(connection, earlier), *_unfolded(connection), *_against_rules(connection)]
+    return Report(events=counted[0], streams=counted[1], rules=len(RULES), problems=tuple(problems))
+
+
+def _rewritten(connection: Connection, earlier: Mapping[str, Head]) -> Iterator[Problem]:
+    for head in earlier.values():
+        row = connection.execute(_AT, {"stream": head.stream, "version": head.version}).fetchone()
+        if row is None:
+            yield Problem(where=head.stream, what=f"version {head.version}, whose hash was exported, is gone")
+        elif bytes(row[0]).hex() != head.hash:
+            yield Problem(
+                where=f"{head.stream} version {head.version}", what="it differs from the hash that was exported"
+            )
+
+
+def _unfolded(connection: Connection) -> Iterator[Problem]:
+    """Where the log cannot have happened, and where the tables differ from what it tells."""
+    folder = Folder()
+    lost: set[str] = set()
+    with connection.cursor(name="whole_log") as cursor:
+        cursor.itersize = _BATCH
+        for row in cursor.execute(f"SELECT {EVENT_COLUMNS} FROM event ORDER BY position"):
+            stream, version, position = row[1], row[2], row[0]
+            if stream in lost:
+                continue
+            try:
+                folder.apply(rows.event_of(row))
+            except (TammaError, AssertionError, KeyError, ValueError) as error:
+                lost.add(stream)
+                yield Problem(
+                    where=f"{stream} version {version} (position {position})", what=f"it cannot follow: {error}"
+                )
+    yield from _differing(folder.tables, read_tables(connection), lost)
+
+
+def _differing(told: Tables, held: Tables, lost: set[str]) -> Iterator[Problem]:
+    """Row by row; a row whose stream is broken was named already."""
+    for part in ("tasks", "effects", "workers"):
+        ours, theirs = getattr(told, part), getattr(held, part)
+        for key in sorted({*ours, *theirs}):
+            stream = _stream_of(part, key, ours.get(key) or theirs.get(key))
+            if ours.get(key) != theirs.get(key) and stream not in lost:
+                where = f"{stream} effect {key}" if part == "effects" else stream
+                yield Problem(where=where, what=f"the table says {theirs.get(key)}, the log {ours.get(key)}")
+
+
+def _stream_of(part: str, key: str, row: Effect | Task | WorkerRecord) -> str:
+    if isinstance(row, Effect):
+        return task_stream(row.task_id)
+    return task_stream(TaskId(key)) if part == "tasks" else worker_stream(WorkerId(key))
+
+
+def _against_rules(connection: Connection) -> Iterator[Problem]:
+    for rule, statement in RULES.items():
+        for (where,) in connection.execute(statement):
+            yield Problem(where=where, what=f"against the rule: {rule}")
+
+
+def read_tables(connection: Connection) -> Tables:
+    """What the tables hold without their volatile columns, in the caller's transaction."""
+    tasks = [rows.task_of(row) for row in connection.execute(f"SELECT {TASK_COLUMNS} FROM task")]
+    effects = [rows.effect_of(row) for row in connection.execute(f"SELECT {EFFECT_COLUMNS} FROM effect")]
+    listed = connection.execute(f"SELECT {_quiet(WORKER_COLUMNS)}, version FROM worker").fetchall()
+    versions = {task_stream(task.id): task.version for task in tasks}
+    return Tables(
+        tasks={task.id: task for task in tasks},
+        effects={effect.key: effect for effect in effects},
+        workers={row[0]: rows.worker_of(row[:-1]) for row in listed},
+        versions=versions | {worker_stream(row[0]): row[-1] for row in listed},
+    )
+
+
+def _quiet(columns: str) -> str:
+    """The columns with NULL for the volatile ones."""
+    volatile = set().union(*VOLATILE.values())
+    return ", ".join(f"NULL AS {name}" if name in volatile else name for name in columns.split(", "))

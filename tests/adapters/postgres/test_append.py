@@ -1,0 +1,87 @@
+"""Claims about the conditional append: what must not have happened has not happened, whoever writes meanwhile."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+
+from tamma.core.event import TaskCreated, WorkerStateChanged
+from tamma.core.ids import WorkerId
+from tamma.ports.store import Condition
+from tests.adapters.postgres.store_world import World, draft, together
+
+TYPE = WorkerStateChanged.TYPE
+WRITERS, EACH, TAGS = 8, 60, 12
+
+
+def fact(reason: str = "") -> WorkerStateChanged:
+    return WorkerStateChanged(worker=WorkerId("w"), state="online", reason=reason)
+
+
+def test_an_append_whose_condition_is_met_writes_nothing(world: World) -> None:
+    """Type, all tags and position must match; the versions of the stream stay dense."""
+    events = world.store.events
+    unless = Condition(types=(TYPE,), tags=("a", "b"))
+    first = events.append(fact(), stream="s", tags=("a", "b", "c"), unless=unless)
+    assert first is not None
+    assert (first.version, first.stream, first.tags, first.fact) == (1, "s", ("a", "b", "c"), fact())
+    assert events.append(fact(), stream="s", tags=("a",), unless=unless) is None
+    later = Condition(types=(TYPE,), tags=("a", "b"), after=first.position)
+    for other in (
+        Condition(types=("OTHER",), tags=("a", "b")),
+        Condition(types=(TYPE,), tags=("a", "z")),
+        later,
+    ):
+        assert events.append(fact(), stream="s", tags=("x",), unless=other) is not None
+    assert [event.version for event in events.stream("s")] == [1, 2, 3, 4]
+    assert events.stream("s")[0] == first
+
+
+def test_no_decision_rests_on_a_past_that_is_over(world: World) -> None:
+    """Eight writers with random overlapping tags: every appended event's condition held at its place in the log."""
+
+    def write(seed: int) -> list[tuple[int, Condition]]:
+        chance = random.Random(seed)
+        done: list[tuple[int, Condition]] = []
+        for _ in range(EACH):
+            tags = tuple(f"t{n}" for n in sorted(chance.sample(range(TAGS), 3)))
+            asked = tuple(sorted(chance.sample(tags, 2)))
+            seen = [e for e in world.store.events.tagged(asked[0]) if set(asked) <= set(e.tags)]
+            unless = Condition(types=(TYPE,), tags=asked, after=seen[-1].position if seen else 0)
+            event = world.store.events.append(fact(), stream=f"s{seed}", tags=tags, unless=unless)
+            if event is not None:
+                done.append((event.position, unless))
+        return done
+
+    appended = [one for part in together(*[partial(write, seed) for seed in range(WRITERS)]) for one in part]
+    log = list(world.store.events.all())
+    assert len(log) == len(appended) < WRITERS * EACH, "some decisions must have come too late, or nothing was tried"
+    for position, unless in appended:
+        between = [e for e in log if unless.after < e.position < position and set(unless.tags) <= set(e.tags)]
+        assert between == []
+
+
+def test_a_task_is_not_made_on_what_was_read_before_another_was_made(world: World) -> None:
+    """Generation 3 answers a reader who saw the second; who saw only the first is too late, and learns so."""
+    from tamma.core.errors import NotClaimable
+
+    for generation in (1, 2):
+        made = world.store.tasks.create(draft(1, generation=generation))
+        world.store.tasks.cancel(made.id, by="ann", reason="r")
+    with pytest.raises(NotClaimable):
+        world.store.tasks.create(draft(1, generation=4))
+    assert world.store.tasks.create(draft(1, generation=3)).generation == 3
+    assert len(world.store.events.tagged("issue:local/demo#1")) == 5
+
+
+def test_many_deciders_make_one_task(world: World) -> None:
+    """Sixteen at once over four issues; each is answered with the one task there is."""
+
+    def decide(number: int) -> str:
+        return world.store.tasks.create(draft(number)).id
+
+    made = together(*[partial(decide, n % 4) for n in range(16)])
+    assert len(set(made)) == 4
+    assert sum(isinstance(event.fact, TaskCreated) for event in world.store.events.all()) == 4
