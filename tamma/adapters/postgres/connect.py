@@ -100,6 +100,14 @@ def parse(url: str) -> dict[str, Any]:
     return found
 
 
+def with_database(url: str, name: str) -> str:
+    """The same server and user, another database."""
+    scheme, _, rest = url.strip().partition("://")
+    place, _, query = rest.partition("?")
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith("dbname="))
+    return f"{scheme}://{place.partition('/')[0]}/{name}" + (f"?{kept}" if kept else "")
+
+
 def masked(text: str) -> str:
     """The text with every password in a URL or a connection string blotted out."""
     for pattern, replacement in _PASSWORDS:

@@ -44,15 +44,20 @@ class SchemaStatus:
         return not self.is_known
 
 
-def upgrade(url: str) -> SchemaStatus:
-    """Bring the schema to ``head`` in one transaction. Idempotent; several at once wait for each other."""
+def upgrade(url: str, revision: str = "head") -> SchemaStatus:
+    """Bring the schema to ``revision`` in one transaction. Idempotent; several at once wait for each other.
+
+    Raises ConfigError if a later Tamma wrote the schema, or only a later one knows the revision.
+    """
 
     def step(config: Config, connection: sqlalchemy.Connection) -> None:
         found = _status(connection)
         if found.is_ahead:
             raise _ahead(found)
+        if revision not in {"head", found.head} and not _knows(revision):
+            raise _ahead(SchemaStatus(current=revision, head=found.head, is_known=False))
         if found.is_behind:
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
 
     return _alone(url, step)
 
@@ -125,6 +130,11 @@ def _status(connection: sqlalchemy.Connection) -> SchemaStatus:
     heads = MigrationContext.configure(connection).get_current_heads()
     known = {script.revision for script in directory.walk_revisions()}
     return SchemaStatus(current=", ".join(heads) or None, head=head, is_known=known.issuperset(heads))
+
+
+def _knows(revision: str) -> bool:
+    directory = ScriptDirectory.from_config(configuration())
+    return revision in {script.revision for script in directory.walk_revisions()}
 
 
 def _ahead(found: SchemaStatus) -> ConfigError:

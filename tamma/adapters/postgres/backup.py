@@ -1,0 +1,253 @@
+"""A backup: every table of one moment in one file, checked as it is written and again as it is read.
+
+The file is a ZIP: a member ``TABLE.copy`` for each table (what ``COPY … TO STDOUT`` gives, rows by their key) and, written
+last, ``manifest.json`` with the schema's revision and each table's columns, rows and SHA-256. It needs no client programs
+and goes into any Postgres that Tamma runs on. It holds all texts and patches, so only its owner may read it.
+"""
+# ruff: noqa: S608 — SQL is put together from constants of this package only
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from tamma.adapters.postgres import migrate, rows
+from tamma.adapters.postgres.connect import PATIENT, connect_raw, translate_errors, with_database
+from tamma.adapters.postgres.revision import HEAD
+from tamma.adapters.postgres.verify import Report, verify
+from tamma.core.errors import ConfigError
+
+FORMAT: Final = 1
+_MANIFEST: Final = "manifest.json"
+_MANIFEST_BYTES_MAX: Final = 1_000_000
+_CHUNK_BYTES: Final = 1 << 20
+# In an order that foreign keys allow. What is left out: whose transaction wrote a row, which means nothing elsewhere.
+_TABLES: Final[Mapping[str, str]] = {
+    "task": "id",
+    "event": "position",
+    "effect": "key",
+    "worker": "id",
+    "blob": "id",
+    "baseline": "key",
+}
+_LEFT_OUT: Final = frozenset({("event", "xid")})
+_SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_PLAIN: Final = ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'", "SET bytea_output = 'hex'")
+_COLUMNS: Final = """SELECT attname FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attnum > 0
+    AND NOT attisdropped ORDER BY attnum"""
+
+Connection = psycopg.Connection[rows.Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableCopy:
+    """One table in the file."""
+
+    columns: tuple[str, ...]
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a backup holds, and of when."""
+
+    taken_at: str
+    revision: str
+    tables: Mapping[str, TableCopy]
+
+
+def take(url: str, target: Path) -> Manifest:
+    """Write a backup of this moment to ``target``, beside whoever works; the name appears only when the file is whole.
+
+    Raises ConfigError if the file cannot be made or the schema is not current, TransientError when the database is away.
+    """
+    migrate.require_current(url)
+    with (
+        _made_whole(target) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        with (
+            translate_errors(),
+            connect_raw(url, application_name="tamma backup", timeouts=PATIENT) as connection,
+            connection.transaction(),
+        ):
+            connection.execute(_SNAPSHOT)
+            for setting in _PLAIN:
+                connection.execute(setting)
+            moment = connection.execute("SELECT tamma_now()").fetchone()
+            assert moment is not None
+            tables = {name: _copy_out(connection, archive, name) for name in _TABLES}
+        manifest = Manifest(taken_at=rows.utc(moment[0]).isoformat(), revision=HEAD, tables=tables)
+        archive.writestr(_MANIFEST, json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1))
+    return manifest
+
+
+def put_back(url: str, source: Path) -> Manifest:
+    """Load a backup into a database without rows, and bring the schema up to date.
+
+    One transaction: all or nothing. Raises ConfigError if the file is none of ours or is damaged, or the database is in
+    use; TransientError when it is away.
+    """
+    with _opened(source) as archive:
+        manifest = _read_manifest(archive, source)
+        migrate.upgrade(url, manifest.revision)
+        with (
+            translate_errors(),
+            connect_raw(url, application_name="tamma restore", timeouts=PATIENT) as connection,
+            connection.transaction(),
+        ):
+            for setting in _PLAIN:
+                connection.execute(setting)
+            _require_empty(connection)
+            for name, told in manifest.tables.items():
+                _copy_in(connection, archive, name, told, source)
+            connection.execute(
+                "SELECT setval('event_position_seq', greatest((SELECT max(position) FROM event), 1), "
+                "EXISTS (SELECT FROM event))"
+            )
+    migrate.upgrade(url)
+    return manifest
+
+
+def prove(url: str, source: Path) -> Report:
+    """Load a backup into a scratch database on the server at ``url``, verify the log there, and drop it again.
+
+    Raises ConfigError if the role may not create a database, and what ``put_back`` raises.
+    """
+    name = f"tamma_proof_{uuid4().hex[:12]}"
+    with translate_errors(), connect_raw(url, application_name="tamma restore", timeouts=PATIENT) as connection:
+        try:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
+            )
+        except psycopg.errors.InsufficientPrivilege:
+            raise ConfigError(
+                "the backup cannot be proven here",
+                why="this role may not create a database to restore into",
+                fix=f"try it elsewhere: DATABASE_URL=… tamma db restore {source}",
+            ) from None
+        try:
+            scratch = with_database(url, name)
+            put_back(scratch, source)
+            return verify(scratch)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _made_whole(target: Path) -> Iterator[Path]:
+    """A file beside ``target`` that takes its name when all is on disk, and is gone if anything fails."""
+    unfinished = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
+    try:
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        yield unfinished
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(target)
+    except OSError as error:
+        raise ConfigError(
+            f"{target} cannot be written", why=str(error), fix="name a file in a folder with room"
+        ) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        if not source.is_file():
+            raise ConfigError(
+                f"{source} is no backup", why="there is no such file", fix="name a file of `tamma db backup`"
+            )
+        with zipfile.ZipFile(source) as archive:
+            yield archive
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise _damaged(source, str(error)) from error
+
+
+def _damaged(source: Path, why: str) -> ConfigError:
+    return ConfigError(f"{source} is no whole backup", why=why, fix="take an older one; nothing was restored")
+
+
+def _copy_out(connection: Connection, archive: zipfile.ZipFile, table: str) -> TableCopy:
+    found = [row[0] for row in connection.execute(_COLUMNS, {"table": table})]
+    columns = tuple(name for name in found if (table, name) not in _LEFT_OUT)
+    digest, size = hashlib.sha256(), 0
+    query = f"COPY (SELECT {', '.join(columns)} FROM {table} ORDER BY {_TABLES[table]}) TO STDOUT"
+    with archive.open(f"{table}.copy", "w", force_zip64=True) as member, connection.cursor() as cursor:
+        with cursor.copy(query) as copy:
+            for chunk in copy:
+                digest.update(chunk)
+                size += len(chunk)
+                member.write(chunk)
+        return TableCopy(columns=columns, rows=cursor.rowcount, bytes=size, sha256=digest.hexdigest())
+
+
+def _copy_in(connection: Connection, archive: zipfile.ZipFile, table: str, told: TableCopy, source: Path) -> None:
+    digest, name = hashlib.sha256(), f"{table}.copy"
+    columns = sql.SQL(", ").join(map(sql.Identifier, told.columns))
+    query = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
+    try:
+        with archive.open(name) as member, connection.cursor() as cursor:
+            with cursor.copy(query) as copy:
+                while chunk := member.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    copy.write(chunk)
+            loaded = cursor.rowcount
+    except (KeyError, psycopg.DataError, psycopg.errors.UndefinedColumn) as error:
+        raise _damaged(source, f"{name}: {error}") from error
+    if (digest.hexdigest(), loaded) != (told.sha256, told.rows):
+        raise _damaged(source, f"{name} is not what was written: its SHA-256 or number of rows differs")
+
+
+def _require_empty(connection: Connection) -> None:
+    for table in _TABLES:
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
+    used = [t for t in _TABLES if connection.execute(f"SELECT 1 FROM {t} LIMIT 1").fetchone()]
+    if used:
+        raise ConfigError(
+            "the database is not empty",
+            why=f"there are rows in {', '.join(used)}",
+            fix="restore into a new database; for the embedded one: `tamma db stop`, then move .tamma/postgres aside",
+        )
+
+
+def _read_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
+    try:
+        with archive.open(_MANIFEST) as member:
+            found: dict[str, Any] = json.loads(member.read(_MANIFEST_BYTES_MAX))
+        if found["format"] != FORMAT:
+            raise ConfigError(
+                f"{source} was made by a later Tamma",
+                why=f"its format is {found['format']}",
+                fix="upgrade this installation",
+            )
+        datetime.fromisoformat(found["taken_at"])
+        tables = {name: _table_copy(found["tables"][name]) for name in _TABLES}
+        return Manifest(taken_at=found["taken_at"], revision=str(found["revision"]), tables=tables)
+    except (KeyError, ValueError, TypeError) as error:
+        raise _damaged(source, f"{_MANIFEST}: {error!r}") from error
+
+
+def _table_copy(found: Mapping[str, Any]) -> TableCopy:
+    return TableCopy(
+        columns=tuple(map(str, found["columns"])),
+        rows=int(found["rows"]),
+        bytes=int(found["bytes"]),
+        sha256=str(found["sha256"]),
+    )
