@@ -75,7 +75,8 @@ class Operations:
         return asked[-1] if asked else None
 
     def patch(self, task_id: TaskId) -> bytes:
-        """The undelivered work of the newest attempt that left some. Raises NoSuchTask if none did."""
+        """The undelivered work of the newest attempt that left some. Raises NoSuchTask if none did, or there is no such task."""
+        self.store.tasks.get(task_id)
         for event in reversed(self.store.events.stream(task_stream(task_id))):
             if isinstance(event.fact, WorkSalvaged | TreeAudited) and event.fact.patch:
                 content = self.store.blobs.get(event.fact.patch)

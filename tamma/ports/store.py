@@ -88,6 +88,10 @@ class Tasks(Protocol):
         """Raises NoSuchTask."""
         ...
 
+    def starting_with(self, prefix: str, *, limit: int) -> Sequence[Task]:
+        """Those whose id begins with ``prefix`` (hex digits and dashes only), by id."""
+        ...
+
     def newest(self, refs: Collection[IssueRef], kind: TaskKind) -> Mapping[IssueRef, Task]:
         """The newest generation for each issue that has one; one query."""
         ...

@@ -40,6 +40,7 @@ _CREATE: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
     e AS ({tell(type_="'TASK.CREATE.SUCCEEDED'")})
     SELECT {TASK_COLUMNS} FROM t"""
 _GET: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s"
+_STARTING: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE starts_with(id, %(prefix)s) ORDER BY id LIMIT %(limit)s"
 _LEASE: Final = f"SELECT epoch, worker, lease_expires_at FROM task WHERE id = %(task_id)s AND {IS_RUNNING}"
 _NEWEST: Final = f"""SELECT DISTINCT ON (forge, repository, issue) {TASK_COLUMNS}
     FROM task JOIN unnest(%(forges)s::text[], %(repositories)s::text[], %(issues)s::text[])
@@ -102,6 +103,11 @@ class PostgresTasks:
         if task is None:
             raise no_such_task(task_id)
         return task
+
+    def starting_with(self, prefix: str, *, limit: int) -> Sequence[Task]:
+        """Those whose id begins with ``prefix``, by id."""
+        found = self._pool.all(_STARTING, {"prefix": rows.text(prefix), "limit": limit})
+        return [rows.task_of(row) for row in found]
 
     def newest(self, refs: Collection[IssueRef], kind: TaskKind) -> Mapping[IssueRef, Task]:
         """The newest generation for each issue that has one; one query."""
