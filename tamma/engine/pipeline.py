@@ -13,6 +13,7 @@ from tamma.core.change import Change, ChangeState
 from tamma.core.errors import PermanentError, TammaError
 from tamma.core.event import ApprovalAsked, EnvironmentPrepared, WorkSalvaged
 from tamma.core.ids import Oid
+from tamma.core.leaks import without_secrets
 from tamma.core.selection import reason_to_stop
 from tamma.engine.attempt import Attempt
 from tamma.engine.delivery import Courier, Delivery, marked_head
@@ -217,9 +218,10 @@ class Pipeline:
             self._keep_patch(candidate)
 
     def _keep_patch(self, candidate: Candidate) -> None:
-        if not candidate.patch:
+        kept = without_secrets(candidate.patch, self.deps.redactor)
+        if not kept:
             return
-        patch = self.deps.store.blobs.put(candidate.patch)
+        patch = self.deps.store.blobs.put(kept)
         epoch = self.attempt.lease.epoch
         fact = WorkSalvaged(epoch=epoch, base=candidate.base, patch=patch, files=len(candidate.changes))
         self.deps.store.claims.salvage(self.attempt.lease, fact)
