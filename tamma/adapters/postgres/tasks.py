@@ -28,7 +28,7 @@ from tamma.core.event import NoticeSent, TaskCancelled, TaskCreated, TaskUnblock
 from tamma.core.ids import IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
-from tamma.ports.store import Survey, TaskDraft
+from tamma.ports.store import Scope, Survey, TaskDraft
 
 _CREATE: Final = f"""WITH clock AS MATERIALIZED (SELECT tamma_now() AS at),
     t AS (INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot,
@@ -138,9 +138,21 @@ class PostgresTasks:
             return None
         return Lease(task_id=task_id, epoch=row[0], worker=WorkerId(row[1]), expires_at=rows.utc(row[2]))
 
-    def survey(self, *, limit: int, beat: timedelta, missed_beats_max: int) -> Survey:
+    def survey(
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        beat: timedelta,
+        missed_beats_max: int,
+        live_after: TaskId | None = None,
+        notices_after: TaskId | None = None,
+    ) -> Survey:
         """What a tick needs to know, in one snapshot. Reads only."""
-        return survey(self._pool, limit=limit, patience=beat * missed_beats_max)
+        patience = beat * missed_beats_max
+        return survey(
+            self._pool, scope, limit=limit, patience=patience, live_after=live_after, notices_after=notices_after
+        )
 
     def reserve(
         self, task_id: TaskId, *, by: WorkerId, duration: timedelta, running_max: int, running_per_repository_max: int
