@@ -104,7 +104,8 @@ def _explained(found: Explanation) -> list[str]:
         if story.reason:
             lines.append(f"    {story.reason}")
     if found.change:
-        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']})")
+        state = f", {found.change['state']}" if found.change["state"] else ""
+        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
     return [*lines, f"  next: {found.next}"]
 
 
