@@ -32,18 +32,19 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="A checkout of the repository.", file_okay=False)] = Path(),
+    ctx: typer.Context,
+    checkout: Annotated[Path, typer.Argument(help="A checkout of the repository to read.", file_okay=False)] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing tamma.toml.")] = False,
 ) -> None:
-    """Write a commented tamma.toml for this repository, with gates proposed from what it holds."""
+    """Write a commented tamma.toml here (or where --config says), with gates proposed from what the checkout holds."""
     from tamma import bootstrap
 
-    target = folder / "tamma.toml"
+    target = ctx.obj.config or Path("tamma.toml")
     if target.exists() and not force:
         raise ConfigError(
             f"{target} exists already", why="it is yours by now", fix="edit it, or pass --force to replace it"
         )
-    proposed = bootstrap.propose_config(folder)
+    proposed = bootstrap.propose_config(checkout, beside=target.parent)
     try:
         target.write_text(proposed.text, encoding="utf-8")
     except OSError as error:
@@ -53,7 +54,9 @@ def init(
     typer.echo(f"wrote {target}")
     for line in proposed.notes:
         typer.echo(f"  {line}")
-    typer.echo("next: look it over, then `tamma doctor`, `tamma orchestrate --dry-run`")
+    typer.echo("next:")
+    for number, line in enumerate(proposed.steps, 1):
+        typer.echo(f"  {number}. {line}")
 
 
 def doctor(ctx: typer.Context, json: Json = False) -> None:

@@ -36,7 +36,7 @@ def test_init_proposes_gates_that_load(tmp_path: Path, files: dict[str, str], pr
         (tmp_path / name).write_text(text)
     with a_project(tmp_path, "") as project:
         done = assert_ok(project.run("init"))
-        assert "next: " in done.out
+        assert "next:" in done.out
         loaded = load(tmp_path / "tamma.toml", environ={})
         programs = " ".join(" ".join(gate.argv) for gate in loaded.config.gates)
         assert program in programs, programs
@@ -44,6 +44,28 @@ def test_init_proposes_gates_that_load(tmp_path: Path, files: dict[str, str], pr
         assert (tmp_path / "tamma.toml").read_text().startswith("#")
         assert_told(project.run("init"), 2, "exists already", "--force")
         assert_ok(project.run("init", "--force"))
+
+
+def test_init_writes_where_it_is_called_and_tells_what_is_left_to_do(tmp_path: Path) -> None:
+    """Tamma's folder is not the checkout; the steps are those that are still open, as one would type them there."""
+    home, checkout = tmp_path / "home", tmp_path / "my app"
+    home.mkdir()
+    checkout.mkdir()
+    (checkout / "Makefile").write_text("test:\n\ttrue\n")
+    with a_project(home, "") as project:
+        told = assert_ok(project.run("init", "../my app")).out
+        assert load(home / "tamma.toml", environ={}).config.gates[0].argv == ("make", "test")
+        assert not (checkout / "tamma.toml").exists()
+        assert "git clone --bare '../my app' forge/my-app/repo.git" in told
+        for word in ("agent", "forge/my-app/issues/1.md", "tamma doctor", "--dry-run", "--until-idle"):
+            assert word in told, told
+        project.repository()
+        project.issue()
+        told = assert_ok(project.run("--config", "other.toml", "init", "../my app")).out
+        assert (home / "other.toml").exists()
+        assert "clone" not in told
+        assert "1.md" not in told
+        assert_told(project.run("-c", "x.toml", "init", "forge/demo/repo.git"), 2, "is a bare repository", "next:")
 
 
 def test_init_where_nothing_can_be_written_is_2(tmp_path: Path) -> None:
