@@ -5,8 +5,9 @@ Every phase either goes on or ends the attempt with a ``Verdict``; what cannot b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.change import Change, ChangeState
@@ -21,7 +22,10 @@ from tamma.engine.description import Story, change_title, render_description
 from tamma.engine.prompts import Snapshot
 from tamma.engine.rounds import Rounds, Solution
 from tamma.ports.environment import Environment
+from tamma.ports.system import Clock
 from tamma.ports.workspace import Base, Candidate, Workspace
+
+_SALVAGE_SECONDS: Final = 30.0
 
 
 class Pipeline:
@@ -47,6 +51,7 @@ class Pipeline:
         Raises Interrupted, LeaseLost, TaskCancelled, and any TammaError a phase ended with.
         """
         deps = self.deps
+        deps.workspaces.heed(self.attempt.should_stop)
         deps.sandbox.sweep(f"{self.task.id}:")
         self.attempt.enter(Phase.PREPARE)
         changes = deps.forge.changes(self.task.ref.repository, head=self.attempt.branch)
@@ -199,6 +204,7 @@ class Pipeline:
             yield
         finally:
             if self._is_undelivered():
+                self.deps.workspaces.heed(_patiently(self.attempt.should_stop, self.deps.clock))
                 with suppress(TammaError):
                     self._salvage(workspace)
 
@@ -225,3 +231,16 @@ class Pipeline:
         epoch = self.attempt.lease.epoch
         fact = WorkSalvaged(epoch=epoch, base=candidate.base, patch=patch, files=len(candidate.changes))
         self.deps.store.claims.salvage(self.attempt.lease, fact)
+
+
+def _patiently(should_stop: Callable[[], bool], clock: Clock) -> Callable[[], bool]:
+    """Who is asked to stop may still take some seconds to keep the work."""
+    asked: list[float] = []
+
+    def is_over() -> bool:
+        if not should_stop():
+            return False
+        asked[:] = asked or [clock.monotonic()]
+        return clock.monotonic() - asked[0] > _SALVAGE_SECONDS
+
+    return is_over
