@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,22 +37,46 @@ def embedded_url(config: Path | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposedConfig:
-    """A commented tamma.toml, and what to know about it."""
+    """A commented tamma.toml, what to know about it, and what to do next."""
 
     text: str
     notes: tuple[str, ...]
+    steps: tuple[str, ...]
 
 
-def propose_config(folder: Path) -> ProposedConfig:
-    """For the repository checked out in ``folder``: gates and environment proposed from its files. Raises ConfigError."""
+def propose_config(folder: Path, *, beside: Path) -> ProposedConfig:
+    """For the repository checked out in ``folder``: gates and environment proposed from its files; ``beside`` is where the
+    file and the forge's folder will lie. Raises ConfigError."""
     from tamma.config.template import render_template
 
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder", fix="name a checkout of the repository")
+    if (folder / "HEAD").is_file() and (folder / "objects").is_dir():
+        raise ConfigError(f"{folder} is a bare repository", fix="name a checkout of it, with files to look at")
     names = sorted(entry.name for entry in folder.iterdir())
     contents = {name: _text(folder / name) for name in names if (folder / name).is_file()}
     proposal = propose(names, contents)
-    return ProposedConfig(text=render_template(proposal), notes=proposal.notes)
+    return ProposedConfig(text=render_template(proposal), notes=proposal.notes, steps=tuple(_steps(folder, beside)))
+
+
+def _steps(checkout: Path, beside: Path) -> Iterator[str]:
+    """What is still to be done, in order, as one would type it in ``beside``; README tells the same."""
+    yield "in tamma.toml: the agent's command line ([agent] argv), and whether the proposed gates are the right ones"
+    made = sorted(path.parent for path in (beside / "forge").glob("*/repo.git"))
+    home = made[0] if made else beside / "forge" / _name_of(checkout)
+    place = f"forge/{home.name}"
+    if not made:
+        source = os.path.relpath(checkout.resolve(), beside.resolve())
+        yield f"git clone --bare {shlex.quote(source)} {place}/repo.git"
+    if not any((home / "issues").glob("*.md")):
+        yield f"an issue, {place}/issues/1.md, with the label that asks for Tamma (docs/forge-local.md tells its form)"
+    yield "tamma doctor"
+    yield "tamma orchestrate --dry-run, then tamma orchestrate --until-idle"
+
+
+def _name_of(checkout: Path) -> str:
+    """The folder's name as that of a repository."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", checkout.resolve().name).strip(".-_") or "demo"
 
 
 def _text(path: Path) -> str:

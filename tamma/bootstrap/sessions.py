@@ -21,6 +21,7 @@ from tamma.core.reconcile import Action
 from tamma.engine.delivery import change_of_issue
 from tamma.engine.explain import Explainer
 from tamma.engine.intake import Intake
+from tamma.engine.lookup import Lookup
 from tamma.engine.notices import Herald
 from tamma.engine.observer import Observer, Sighting
 from tamma.engine.operations import Operations
@@ -45,6 +46,11 @@ class Session:
     def parse_issue(self, text: str) -> IssueRef:
         """An issue as a person writes it. Raises ConfigError."""
         return parts.parse_issue(text, self.forge)
+
+    @property
+    def lookup(self) -> Lookup:
+        """Finds the task that a person names."""
+        return Lookup(store=self.store, parse_issue=self.parse_issue)
 
     @property
     def explainer(self) -> Explainer:
@@ -91,6 +97,11 @@ class WorkerSession:
 
     deps: WorkerDeps
     intake: Intake
+
+    @property
+    def lookup(self) -> Lookup:
+        """Finds the task that a person names."""
+        return Lookup(store=self.deps.store, parse_issue=lambda text: parts.parse_issue(text, self.deps.forge))
 
     def work(self, task_id: TaskId) -> WorkResult:
         """Execute the task. Raises NoSuchTask, NotClaimable, TransientError."""

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tamma.core.errors import ConfigError
-
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
@@ -33,6 +31,7 @@ def status(
     from tamma import bootstrap
     from tamma.cli.render import print_json, print_lines, print_table
     from tamma.engine.explain import describe_task
+    from tamma.engine.lookup import short_ids
 
     with bootstrap.open_session(ctx.obj.config) as session:
         store = session.store
@@ -47,7 +46,10 @@ def status(
         return
     print_lines([", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no tasks yet"])
     if tasks:
-        rows = [(str(t.ref), t.state.value, t.phase or t.outcome or "", str(t.epoch), t.id, t.title) for t in tasks]
+        ids = short_ids([task.id for task in tasks])
+        rows = [
+            (str(t.ref), t.state.value, t.phase or t.outcome or "", str(t.epoch), ids[t.id], t.title) for t in tasks
+        ]
         print_table(rows, head=("issue", "state", "where", "attempt", "task", "title"))
     if workers:
         print_table([(w.id, w.role.value, w.state.value) for w in workers], head=("worker", "role", "state"))
@@ -55,7 +57,13 @@ def status(
 
 def explain(
     ctx: typer.Context,
-    what: Annotated[str, typer.Argument(help="An issue (repository#number) or a task id.", metavar="ISSUE|TASK")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="An issue (REPOSITORY#NUMBER), or a task's id or 4 or more characters of its beginning.",
+            metavar="ISSUE|TASK",
+        ),
+    ],
     json: Json = False,
 ) -> None:
     """Why an issue is not picked, why it waits, why it stopped, and what comes next."""
@@ -73,13 +81,10 @@ def explain(
 
 
 def _explanation(session: Session, what: str) -> Explanation:
-    from tamma.core.ids import parse_task_id
+    from tamma.core.ids import IssueRef
 
-    try:
-        task_id = parse_task_id(what)
-    except ConfigError:
-        return session.explainer.issue(session.parse_issue(what))
-    return session.explainer.task(task_id)
+    found = session.lookup.named(what) or session.parse_issue(what)
+    return session.explainer.issue(found) if isinstance(found, IssueRef) else session.explainer.task(found)
 
 
 def _explained(found: Explanation) -> list[str]:
@@ -99,7 +104,8 @@ def _explained(found: Explanation) -> list[str]:
         if story.reason:
             lines.append(f"    {story.reason}")
     if found.change:
-        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']})")
+        state = f", {found.change['state']}" if found.change["state"] else ""
+        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
     return [*lines, f"  next: {found.next}"]
 
 

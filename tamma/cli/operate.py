@@ -11,7 +11,13 @@ import typer
 from tamma.core.errors import ConfigError, ExitCode
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
-TaskIdArgument = Annotated[str, typer.Argument(help="The task, as `tamma status` prints it.", metavar="TASK")]
+TaskArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The task: its id, 4 or more characters of its beginning, or its issue (REPOSITORY#NUMBER).",
+        metavar="TASK",
+    ),
+]
 
 database = typer.Typer(help="The database: migrate, stop the embedded server, look.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: add, retry, cancel, approve, and the work they left.", no_args_is_help=True)
@@ -26,18 +32,19 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="A checkout of the repository.", file_okay=False)] = Path(),
+    ctx: typer.Context,
+    checkout: Annotated[Path, typer.Argument(help="A checkout of the repository to read.", file_okay=False)] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing tamma.toml.")] = False,
 ) -> None:
-    """Write a commented tamma.toml for this repository, with gates proposed from what it holds."""
+    """Write a commented tamma.toml here (or where --config says), with gates proposed from what the checkout holds."""
     from tamma import bootstrap
 
-    target = folder / "tamma.toml"
+    target = ctx.obj.config or Path("tamma.toml")
     if target.exists() and not force:
         raise ConfigError(
             f"{target} exists already", why="it is yours by now", fix="edit it, or pass --force to replace it"
         )
-    proposed = bootstrap.propose_config(folder)
+    proposed = bootstrap.propose_config(checkout, beside=target.parent)
     try:
         target.write_text(proposed.text, encoding="utf-8")
     except OSError as error:
@@ -47,7 +54,9 @@ def init(
     typer.echo(f"wrote {target}")
     for line in proposed.notes:
         typer.echo(f"  {line}")
-    typer.echo("next: look it over, then `tamma doctor`, `tamma orchestrate --dry-run`")
+    typer.echo("next:")
+    for number, line in enumerate(proposed.steps, 1):
+        typer.echo(f"  {number}. {line}")
 
 
 def doctor(ctx: typer.Context, json: Json = False) -> None:
@@ -116,45 +125,41 @@ def task_add(
 
 
 @task.command("retry")
-def task_retry(ctx: typer.Context, task_id: TaskIdArgument) -> None:
+def task_retry(ctx: typer.Context, which: TaskArgument) -> None:
     """Make a new task of the next generation, with the issue's text of today; prints its id."""
     from tamma import bootstrap
-    from tamma.core.ids import parse_task_id
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        typer.echo(session.operations.retry(parse_task_id(task_id)).id)
+        typer.echo(session.operations.retry(session.lookup.task_id(which)).id)
 
 
 @task.command("cancel")
 def task_cancel(
     ctx: typer.Context,
-    task_id: TaskIdArgument,
+    which: TaskArgument,
     reason: Annotated[str, typer.Option("--reason", help="Told on the issue.")] = "cancelled by the operator",
 ) -> None:
     """End a live task; a running worker stops at its next step."""
     from tamma import bootstrap
-    from tamma.core.ids import parse_task_id
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        typer.echo(f"{session.operations.cancel(parse_task_id(task_id), reason=reason).state}")
+        typer.echo(f"{session.operations.cancel(session.lookup.task_id(which), reason=reason).state}")
 
 
 @task.command("approve")
-def task_approve(ctx: typer.Context, task_id: TaskIdArgument) -> None:
+def task_approve(ctx: typer.Context, which: TaskArgument) -> None:
     """Let a blocked task go on: publish the commit it waits with, or try again now that the cause is mended."""
     from tamma import bootstrap
-    from tamma.core.ids import parse_task_id
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        approved = session.operations.approve(parse_task_id(task_id))
+        approved = session.operations.approve(session.lookup.task_id(which))
     typer.echo(f"queued; commit {approved.approved} may be published" if approved.approved else "queued")
 
 
 @task.command("patch")
-def task_patch(ctx: typer.Context, task_id: TaskIdArgument) -> None:
+def task_patch(ctx: typer.Context, which: TaskArgument) -> None:
     """Print the work a task left, as a patch for `git apply`."""
     from tamma import bootstrap
-    from tamma.core.ids import parse_task_id
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        sys.stdout.buffer.write(session.operations.patch(parse_task_id(task_id)))
+        sys.stdout.buffer.write(session.operations.patch(session.lookup.task_id(which)))

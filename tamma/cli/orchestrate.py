@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def orchestrate(
     ctx: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="One tick, then wait for the workers it started.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Look at everything once, then wait for the workers that this started.")
+    ] = False,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Go on until nothing is left to do.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the next tick would do; write nothing.")
@@ -34,7 +36,8 @@ def orchestrate(
     """Select issues, queue tasks, dispatch workers, repair what broke; everything is kept in Postgres.
 
     The first SIGTERM or SIGINT drains, the second stops the workers, the third kills them. Exits 0 when idle or cleanly
-    drained, 2 for a configuration error, 75 if the database is away at the start, 130 or 143 when aborted.
+    drained, 2 for a configuration error, 75 if the database is away at the start, or (--until-idle) nothing is left to do
+    but the forge was away, 130 or 143 when aborted.
     """
     if once and until_idle:
         raise ConfigError("--once and --until-idle exclude each other", fix="choose one")

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from tamma.core.event import Event, encode
@@ -24,8 +25,13 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
     print()  # noqa: T201 — this is the output
+
+
+def _plain(value: object) -> str:
+    """What JSON has no form for: a moment as everywhere else, anything else as text."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
@@ -68,7 +74,7 @@ def event_json(event: Event) -> str:
             "data": encode(event.fact),
         },
         ensure_ascii=False,
-        default=str,
+        default=_plain,
     )
 
 

@@ -25,7 +25,10 @@ def _help() -> str:
 
 def work(
     ctx: typer.Context,
-    task_id: Annotated[str | None, typer.Option("--task-id", help="The task to execute.", metavar="ID")] = None,
+    task_id: Annotated[
+        str | None,
+        typer.Option("--task-id", help="The task to execute; 4 or more characters of its beginning do.", metavar="ID"),
+    ] = None,
     issue: Annotated[
         str | None,
         typer.Option("--issue", help="The issue to resolve: its task is found or made.", metavar="REPOSITORY#NUMBER"),
@@ -63,12 +66,12 @@ def parse_codes(text: str) -> frozenset[int]:
 def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_format: str | None) -> ExitCode:
     from tamma import bootstrap
     from tamma.cli.signals import on_signals
-    from tamma.core.ids import parse_task_id
 
-    parsed = parse_task_id(task_id) if task_id is not None else None
-    with bootstrap.open_worker(globals_.config, by_issue=parsed is None, log_format=log_format) as session:
+    with bootstrap.open_worker(globals_.config, by_issue=task_id is None, log_format=log_format) as session:
         on_signals(session.deps.interruption.set)
-        result = session.work(parsed) if parsed is not None else session.work_on_issue(issue or "")
+        result = (
+            session.work(session.lookup.task_id(task_id)) if task_id is not None else session.work_on_issue(issue or "")
+        )
     if result.bug:
         report_bug(result.bug)
     elif result.exit_code is not ExitCode.DELIVERED:

@@ -49,16 +49,18 @@ class Loaded:
         """Who set a key."""
         return self.origins.get(key, "default")
 
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be stored or shown: variables named like secrets, and passwords in addresses."""
-        named = [value for name, value in self.environ.items() if value and SECRET_NAME.search(name)]
-        addresses = [
-            value
-            for value in (self.database_url, self.direct_url, *self.environ.values())
-            if value and has_password(value)
-        ]
-        values = (*named, *addresses, *(password for url in addresses for password in _passwords_in(url)))
-        return tuple(dict.fromkeys(text for value in values for text in secret_texts(value)))
+    def secrets(self) -> Mapping[str, str]:
+        """What must never be stored, shown or delivered, each text with its name: variables named like secrets, and passwords
+        in addresses."""
+        named = [(name, value) for name, value in self.environ.items() if value and SECRET_NAME.search(name)]
+        places = (("database.url", self.database_url), ("database.direct_url", self.direct_url), *self.environ.items())
+        addresses = [(name, value) for name, value in places if value and has_password(value)]
+        inside = [(f"password in {name}", word) for name, url in addresses for word in _passwords_in(url)]
+        found: dict[str, str] = {}
+        for name, value in (*named, *addresses, *inside):
+            for text in secret_texts(value):
+                found.setdefault(text, name)
+        return found
 
 
 def load(

@@ -177,7 +177,10 @@ class LimitSettings(Section):
         description="Most tasks that run at once for one repository.",
     )
     candidates_max: Count = Field(
-        default=_LIMITS.candidates, ge=1, le=10_000, description="Most issues looked at per tick."
+        default=_LIMITS.candidates,
+        ge=1,
+        le=10_000,
+        description="Most issues of a repository looked at per tick; the next tick goes on behind them.",
     )
     creations_per_tick_max: Count = Field(
         default=_LIMITS.creations_per_tick, ge=1, le=10_000, description="Most tasks made per tick."

@@ -83,7 +83,7 @@ class AgentSettings(Section):
     script: Text | None = Field(
         default=None,
         description="Script that the `scripted` agent plays, relative to this file.",
-        examples=["agent.yaml"],
+        examples=["agent.toml"],
     )
     wall_clock_seconds: Number = Field(
         default=_AGENT.wall_clock.total_seconds(),

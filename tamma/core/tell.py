@@ -104,7 +104,7 @@ def _of_intent(kind: str, intent: Mapping[str, str]) -> str:
         case "comment":
             return "telling the issue"
         case "labels":
-            return f"changing the issue's labels: {_labels(intent.get('add', ''), intent.get('remove', ''))}"
+            return "changing the issue's labels"
         case _:
             return f"about to do outside: {_short(kind)}"
 

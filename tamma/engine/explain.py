@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from tamma.core.attempt import Phase
-from tamma.core.errors import NoSuchTask, PermanentError, TransientError
+from tamma.core.change import ChangeState
+from tamma.core.errors import ConfigError, NoSuchTask, PermanentError, TransientError
 from tamma.core.event import (
     AgentFinished,
     ChangeDelivered,
@@ -23,7 +24,7 @@ from tamma.core.event import (
     task_stream,
 )
 from tamma.core.ids import IssueRef, TaskId
-from tamma.core.issue import Issue
+from tamma.core.issue import Issue, IssueState
 from tamma.core.selection import Reason
 from tamma.core.task import Task, TaskKind, TaskState
 from tamma.engine.intake import Intake
@@ -53,7 +54,10 @@ class AttemptStory:
 
 @dataclass(slots=True, kw_only=True)
 class Explanation:
-    """The whole answer. ``status`` is one sentence; ``next`` says what to do, or that nothing needs to be done."""
+    """The whole answer. ``status`` is one sentence; ``next`` says what to do, or that nothing needs to be done.
+
+    The change's ``state`` is the forge's word of now, None where it could not be asked.
+    """
 
     issue: str
     title: str
@@ -62,7 +66,7 @@ class Explanation:
     reasons: list[dict[str, str]] = field(default_factory=list)
     task: dict[str, Any] | None = None
     attempts: list[AttemptStory] = field(default_factory=list)
-    change: dict[str, str] | None = None
+    change: dict[str, str | None] | None = None
     trouble: str = ""
 
 
@@ -76,26 +80,22 @@ class Explainer:
     policies: Policies
 
     def issue(self, ref: IssueRef) -> Explanation:
-        """Raises NoSuchTask if neither the forge nor the store knows the issue."""
+        """Where the issue cannot be read, what is known of its task, and the trouble; without a task the forge's error is
+        raised: NoSuchTask, PermanentError, TransientError."""
         task = self.store.tasks.newest([ref], TaskKind.RESOLVE).get(ref)
-        issue, trouble = self._read(ref)
-        if issue is None and task is None:
-            raise NoSuchTask(f"no issue {ref}", why=trouble, fix="look at the number and the repository's name")
-        reasons = self._reasons(issue, task) if issue else None
-        found = self._told(ref, issue.title if issue else task.title if task else "", task, reasons)
-        found.trouble = trouble
-        return found
+        try:
+            issue = self.forge.issue(ref)
+            reasons = self._reasons(issue, task)
+            return self._told(ref, issue.title, task, reasons, is_closed=issue.state is IssueState.CLOSED)
+        except (NoSuchTask, PermanentError, TransientError) as error:
+            if task is None:
+                raise
+            return self._told(ref, task.title, task, None, trouble=str(error))
 
     def task(self, task_id: TaskId) -> Explanation:
         """Raises NoSuchTask."""
         task = self.store.tasks.get(task_id)
         return self._told(task.ref, task.title, task, None)
-
-    def _read(self, ref: IssueRef) -> tuple[Issue | None, str]:
-        try:
-            return self.forge.issue(ref), ""
-        except (NoSuchTask, PermanentError, TransientError) as error:
-            return None, str(error)
 
     def _reasons(self, issue: Issue, task: Task | None) -> tuple[Reason, ...] | None:
         """Why no task is made for it now; None where its task is the answer already."""
@@ -104,18 +104,38 @@ class Explainer:
         open_changes = self.forge.count_open_changes(issue.ref.repository)
         return self.intake.judge(issue, newest=task, open_changes=open_changes).against
 
-    def _told(self, ref: IssueRef, title: str, task: Task | None, reasons: Sequence[Reason] | None) -> Explanation:
+    def _told(
+        self,
+        ref: IssueRef,
+        title: str,
+        task: Task | None,
+        reasons: Sequence[Reason] | None,
+        *,
+        is_closed: bool = False,
+        trouble: str = "",
+    ) -> Explanation:
         events = self.store.events.stream(task_stream(task.id)) if task else ()
+        delivered = next((e.fact for e in reversed(events) if isinstance(e.fact, ChangeDelivered)), None)
+        state = self._state_now(ref, delivered) if delivered else None
         return Explanation(
             issue=str(ref),
             title=title,
             status=self._status(task, reasons),
-            next=_next(task, reasons or ()),
+            next=_after_review(task, state, is_closed=is_closed) or _next(task, reasons or (), events),
             reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons or ()],
             task=describe_task(task) if task else None,
             attempts=attempts_of(events),
-            change=_change_of(events),
+            change=_describe_change(delivered, state) if delivered else None,
+            trouble=trouble,
         )
+
+    def _state_now(self, ref: IssueRef, delivered: ChangeDelivered) -> ChangeState | None:
+        """Of a delivered change, on the forge; None where it is not there or cannot be asked for."""
+        try:
+            found = self.forge.changes(ref.repository, head=delivered.branch)
+        except (PermanentError, TransientError, ConfigError):
+            return None
+        return next((change.state for change in found if change.id == delivered.change), None)
 
     def _status(self, task: Task | None, reasons: Sequence[Reason] | None) -> str:
         if task is None and reasons:
@@ -149,9 +169,20 @@ class Explainer:
         return "an orchestrator has to be running; a slot is free"
 
 
-def _next(task: Task | None, reasons: Sequence[Reason]) -> str:
+def _after_review(task: Task | None, state: ChangeState | None, *, is_closed: bool) -> str:
+    """What is left to do once a human decided about the delivered change; empty before that."""
+    if task is None or task.state is not TaskState.SUCCEEDED:
+        return ""
+    if state is ChangeState.MERGED:
+        return "nothing: the change was merged" + ("" if is_closed else "; close the issue if that settles it")
+    if state is ChangeState.CLOSED:
+        return f"nothing: the change was closed unmerged; `tamma task retry {task.id}` asks for another"
+    return ""
+
+
+def _next(task: Task | None, reasons: Sequence[Reason], events: Sequence[Event]) -> str:
     if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
-        return next_step(task)
+        return next_step(task, events)
     if reasons:
         return "; ".join(dict.fromkeys(r.fix for r in reasons if r.fix))
     return next_step(task) if task else "run `tamma orchestrate`"
@@ -224,9 +255,6 @@ def _tell(story: AttemptStory, event: Event) -> None:
             pass
 
 
-def _change_of(events: Sequence[Event]) -> dict[str, str] | None:
-    found = [e.fact for e in events if isinstance(e.fact, ChangeDelivered)]
-    if not found:
-        return None
-    last = found[-1]
-    return {"id": last.change, "url": last.url, "branch": last.branch, "commit": last.commit}
+def _describe_change(fact: ChangeDelivered, state: ChangeState | None) -> dict[str, str | None]:
+    place = {"id": fact.change, "url": fact.url, "branch": fact.branch, "commit": fact.commit}
+    return place | {"state": state.value if state else None}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tamma.core.change import notice_marker
 from tamma.core.effect import EffectKind, effect_key
 from tamma.core.errors import NoSuchTask
-from tamma.core.event import ChangeDelivered, Event, GateJudged, WorkSalvaged, task_stream
-from tamma.core.ids import WorkerId
+from tamma.core.event import ApprovalAsked, ChangeDelivered, Event, GateJudged, WorkSalvaged, task_stream
+from tamma.core.ids import Oid, WorkerId
 from tamma.core.outward import defused
 from tamma.core.policy import LeasePolicy
 from tamma.core.redact import bounded
@@ -63,8 +63,11 @@ class Herald:
         add, remove = labels_for(notice, trigger=self.trigger, is_blocked=task.state is TaskState.BLOCKED)
 
         def act() -> dict[str, str]:
+            before = self.forge.issue(task.ref).labels
             self.forge.change_labels(task.ref, add=add, remove=remove)
-            return {"added": ",".join(add), "removed": ",".join(remove)}
+            added = (label for label in add if label not in before)
+            removed = (label for label in remove if label in before)
+            return {"added": ",".join(added), "removed": ",".join(removed)}
 
         return perform_unleased(
             self.store.effects, self.fail_points, task.id, step="labels",
@@ -134,13 +137,24 @@ def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Even
     lines.append(
         f"- attempts {counters.attempts}, crashes {counters.crashes}, interruptions {counters.interruptions}, infrastructure {counters.infra}"
     )
-    lines += ["", f"What next: {next_step(task)}"]
+    lines += ["", f"What next: {next_step(task, events)}"]
     return lines
 
 
-def next_step(task: Task) -> str:
-    """What a human can do about a task as it stands; the same words in `explain` and on the issue."""
+def judged_commit(task: Task, events: Sequence[Event]) -> Oid | None:
+    """The commit with which the task's newest attempt waits for approval, from the task's events."""
+    asked = [e.fact.commit for e in events if isinstance(e.fact, ApprovalAsked) and e.fact.epoch == task.epoch]
+    return asked[-1] if asked else None
+
+
+def next_step(task: Task, events: Sequence[Event] = ()) -> str:
+    """What a human can do about a task as it stands, by its events where they are at hand; in `explain` and on the issue."""
     match task.state:
+        case TaskState.BLOCKED if judged_commit(task, events):
+            return (
+                f"look at it with `tamma task patch {task.id}`, then `tamma task approve {task.id}` publishes just that; "
+                f"`tamma task cancel {task.id}` ends it"
+            )
         case TaskState.BLOCKED:
             return f"answer, then `tamma task approve {task.id}` lets it go on; `tamma task cancel {task.id}` ends it"
         case TaskState.FAILED | TaskState.CANCELLED:

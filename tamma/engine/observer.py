@@ -1,34 +1,41 @@
-"""Looks at the world for one tick: bounded, and reads only."""
+"""Looks at the world for one tick: bounded, and reads only. What does not fit goes on at the next tick where this one ended."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from tamma.core.errors import ConfigError
-from tamma.core.ids import IssueRef
+from tamma.core.errors import ConfigError, TransientError
+from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue
 from tamma.core.reconcile import Candidate, View
 from tamma.core.selection import reason_to_stop
-from tamma.core.task import LIVE, Task, TaskKind
+from tamma.core.task import Task, TaskKind
 from tamma.engine.contained import trouble
+from tamma.engine.coverage import Look
 from tamma.engine.intake import Intake
 from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge, Malformed
-from tamma.ports.store import Store
+from tamma.ports.store import Scope, Store, Survey
 
 T = TypeVar("T")
 K = TypeVar("K")
+_LIVE: Final = "live tasks"
+_NOTICES: Final = "notices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What was seen, and what could not be: ``malformed`` issues, ``away`` repositories and issues of live tasks that are
-    ``unread`` are told, never fatal."""
+    ``unread`` are told, never fatal. ``missed`` names what another look may see; ``moving`` counts the tasks served here
+    that run or wait for a worker; ``looks`` tell which part of everything this was."""
 
     view: View
+    looks: tuple[Look, ...] = ()
+    moving: int = 0
+    missed: tuple[str, ...] = ()
     malformed: tuple[Malformed, ...] = ()
     away: tuple[tuple[str, str], ...] = ()
     unread: tuple[tuple[IssueRef, str], ...] = ()
@@ -43,45 +50,79 @@ class Observer:
     intake: Intake
     policies: Policies
     capabilities: frozenset[str] = frozenset()
+    _places: dict[str, str] = field(default_factory=dict)
+    _looks: list[Look] = field(default_factory=list)
     _away: list[tuple[str, str]] = field(default_factory=list)
     _malformed: list[Malformed] = field(default_factory=list)
     _unread: list[tuple[IssueRef, str]] = field(default_factory=list)
+    _missed: list[str] = field(default_factory=list)
 
-    def observe(self, *, slots: int, takes_new: bool = True) -> Sighting:
-        """One view. With ``takes_new`` false (draining) no candidates are looked for."""
-        self._away, self._malformed, self._unread = [], [], []
-        candidates = tuple(self._candidates()) if takes_new else ()
-        view = self._with_tasks(candidates, slots) if self.store else View(now=None, candidates=candidates, slots=slots)
-        return Sighting(view=view, malformed=tuple(self._malformed), away=tuple(self._away), unread=tuple(self._unread))
-
-    def _with_tasks(self, candidates: tuple[Candidate, ...], slots: int) -> View:
-        assert self.store is not None
-        leases = self.policies.leases
-        survey = self.store.tasks.survey(
-            limit=self.policies.limits.candidates, beat=leases.beat, missed_beats_max=leases.missed_beats_max
+    def observe(self, *, slots: int) -> Sighting:
+        """One view: of each repository's issues a page, of live tasks and notices another."""
+        self._looks, self._away, self._malformed, self._unread, self._missed = [], [], [], [], []
+        candidates = tuple(self._candidates())
+        survey = self._survey(self.store) if self.store else None
+        view = View(now=None, candidates=candidates, slots=slots)
+        return Sighting(
+            view=self._with_tasks(view, survey) if survey else view,
+            looks=tuple(self._looks),
+            moving=survey.moving if survey else 0,
+            missed=(*(name for name, _ in self._away), *self._missed),
+            malformed=tuple(self._malformed),
+            away=tuple(self._away),
+            unread=tuple(self._unread),
         )
-        return View(
+
+    def _survey(self, store: Store) -> Survey:
+        leases, limit = self.policies.leases, self.policies.limits.candidates
+        live_after, notices_after = self._places.get(_LIVE), self._places.get(_NOTICES)
+        names = frozenset(remote.name for remote in self.forge.repositories())
+        found = store.tasks.survey(
+            Scope(forge=self.forge.name, repositories=names, workable=names, capabilities=self.capabilities),
+            limit=limit,
+            beat=leases.beat,
+            missed_beats_max=leases.missed_beats_max,
+            live_after=TaskId(live_after) if live_after else None,
+            notices_after=TaskId(notices_after) if notices_after else None,
+        )
+        for of, page in ((_LIVE, found.live), (_NOTICES, found.notices)):
+            self._went_on(of, page[-1].id if len(page) == limit else None)
+        return found
+
+    def _with_tasks(self, view: View, survey: Survey) -> View:
+        seen = {c.issue.ref: c.issue for c in view.candidates}
+        return replace(
+            view,
             now=survey.now,
             expired=survey.expired,
             overdue=tuple(r.task_id for r in survey.overdue),
             silent_workers=survey.silent_workers,
-            called_off=tuple(self._called_off({c.issue.ref: c.issue for c in candidates})),
-            untold=tuple(task for task in survey.notices if self._serves(task.ref)),
-            candidates=candidates,
-            ready=tuple(task for task in survey.ready if self._serves(task.ref)),
+            called_off=tuple(self._called_off(survey.live, seen)),
+            untold=survey.notices,
+            ready=survey.ready,
             occupied=survey.occupied,
-            slots=slots,
             capabilities=self.capabilities,
             first_due=survey.first_due,
         )
 
+    def _went_on(self, of: str, place: str | None) -> None:
+        """A page was looked at; the next tick goes on at ``place``, or begins anew."""
+        self._looks.append(Look(of=of, is_first=of not in self._places, is_last=place is None))
+        if place is None:
+            self._places.pop(of, None)
+        else:
+            self._places[of] = place
+
     def _candidates(self) -> Iterator[Candidate]:
         for remote in self.forge.repositories():
-            yield from _ask(partial(self._candidates_of, remote.name), remote.name, self._away) or ()
+            found = _ask(partial(self._candidates_of, remote.name), remote.name, self._away)
+            if found is None:  # begun anew, so that a page that cannot be judged does not hide those before it
+                self._places.pop(_issues_of(remote.name), None)
+            yield from found or ()
 
     def _candidates_of(self, repository: str) -> list[Candidate]:
-        limits = self.policies.limits
-        page = self.forge.open_issues(repository, label=self.policies.selection.trigger, limit=limits.candidates)
+        limits, label, of = self.policies.limits, self.policies.selection.trigger, _issues_of(repository)
+        page = self.forge.open_issues(repository, label=label, limit=limits.candidates, after=self._places.get(of))
         self._malformed.extend(page.malformed)
         newest = self._newest([issue.ref for issue in page.issues])
         open_changes = self.forge.count_open_changes(repository)
@@ -90,6 +131,7 @@ class Observer:
             candidate = self.intake.judge(issue, newest=newest.get(issue.ref), open_changes=open_changes)
             open_changes += 0 if candidate.against else 1
             found.append(candidate)
+        self._went_on(of, page.next)
         return found
 
     def _newest(self, refs: Sequence[IssueRef]) -> dict[IssueRef, Task]:
@@ -97,28 +139,30 @@ class Observer:
             return {}
         return dict(self.store.tasks.newest(refs, TaskKind.RESOLVE))
 
-    def _serves(self, ref: IssueRef) -> bool:
-        """Whether the issue is of a forge and repository of ours: a database may serve other installations too."""
-        return ref.forge == self.forge.name and ref.repository in {r.name for r in self.forge.repositories()}
-
-    def _called_off(self, seen: dict[IssueRef, Issue]) -> Iterator[tuple[Task, str]]:
+    def _called_off(self, live: Sequence[Task], seen: dict[IssueRef, Issue]) -> Iterator[tuple[Task, str]]:
         """Live tasks whose issue says stop. An issue that cannot be read says nothing."""
-        assert self.store is not None
-        for task in self.store.tasks.list(states=LIVE, limit=self.policies.limits.candidates):
-            if not self._serves(task.ref):
-                continue
-            issue = seen.get(task.ref) or _ask(partial(self.forge.issue, task.ref), task.ref, self._unread)
+        for task in live:
+            issue = seen.get(task.ref) or _ask(
+                partial(self.forge.issue, task.ref), task.ref, self._unread, self._missed
+            )  # fmt: skip
             reason = reason_to_stop(issue, task, self.policies.selection) if issue else ""
             if reason:
                 yield task, reason
 
 
-def _ask(question: Callable[[], T], about: K, notes: list[tuple[K, str]]) -> T | None:
-    """The answer, or None with the reason noted: no one repository or issue, not even by a bug, aborts the tick."""
+def _issues_of(repository: str) -> str:
+    return f"issues of {repository}"
+
+
+def _ask(question: Callable[[], T], about: K, notes: list[tuple[K, str]], missed: list[str] | None = None) -> T | None:
+    """The answer, or None with the reason noted: no one repository or issue, not even by a bug, aborts the tick.
+    ``missed`` gets it too if it was only away."""
     try:
         return question()
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 — an adapter's bug about one issue must not end the service of all others
         notes.append((about, trouble(error)))
+        if missed is not None and isinstance(error, TransientError):
+            missed.append(str(about))
         return None

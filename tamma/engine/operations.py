@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tamma.core.errors import NoSuchTask, NotClaimable
-from tamma.core.event import ApprovalAsked, TreeAudited, WorkSalvaged, task_stream
+from tamma.core.event import TreeAudited, WorkSalvaged, task_stream
 from tamma.core.ids import IssueRef, Oid, TaskId
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.engine.intake import Intake
+from tamma.engine.notices import judged_commit
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
 
@@ -70,12 +71,11 @@ class Operations:
         return self.store.tasks.unblock(task_id, by=self.by, approved=self._judged_commit(task))
 
     def _judged_commit(self, task: Task) -> Oid | None:
-        events = self.store.events.stream(task_stream(task.id))
-        asked = [e.fact.commit for e in events if isinstance(e.fact, ApprovalAsked) and e.fact.epoch == task.epoch]
-        return asked[-1] if asked else None
+        return judged_commit(task, self.store.events.stream(task_stream(task.id)))
 
     def patch(self, task_id: TaskId) -> bytes:
-        """The undelivered work of the newest attempt that left some. Raises NoSuchTask if none did."""
+        """The undelivered work of the newest attempt that left some. Raises NoSuchTask if none did, or there is no such task."""
+        self.store.tasks.get(task_id)
         for event in reversed(self.store.events.stream(task_stream(task_id))):
             if isinstance(event.fact, WorkSalvaged | TreeAudited) and event.fact.patch:
                 content = self.store.blobs.get(event.fact.patch)

@@ -17,6 +17,7 @@ from tamma.core.ids import TaskId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import Task, TaskState
 from tamma.engine.contained import trouble
+from tamma.engine.coverage import Coverage
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
 from tamma.engine.observer import Observer, Sighting
@@ -34,6 +35,8 @@ SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
 # so that a worker that cannot start does not spin.
 EARLY_ENDS_MAX: Final = 3
+# Who waits until nothing is left to do looks once more at what was away, and does not wait for it for ever.
+MISSED_LOOKS_MAX: Final = 2
 # Something was away, or somebody stopped it: says nothing about whether workers can start.
 NO_FAULT: Final = frozenset({ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM})
 
@@ -45,6 +48,17 @@ class Mode(StrEnum):
     FOREVER = "forever"
     ONCE = "once"
     UNTIL_IDLE = "until-idle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutOff:
+    """A notice that could not be delivered: not tried again before ``until``; ``line`` was told about it."""
+
+    of: str
+    pause: timedelta
+    until: float
+    line: str
+    is_passing: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,14 +78,20 @@ class Orchestrator:
     tick_interval: timedelta = timedelta(seconds=5)
     drain_limit: timedelta = timedelta(seconds=20)
     report: Callable[[str], None] = print
-    after_tick: Callable[[Sighting, tuple[Action, ...]], None] = lambda _sighting, _actions: None
     _early_ends: Counter[TaskId] = field(default_factory=Counter)
     _faults: Counter[TaskId] = field(default_factory=Counter)
-    _untellable: dict[TaskId, tuple[timedelta, float]] = field(default_factory=dict)
+    _untellable: dict[TaskId, PutOff] = field(default_factory=dict)
     _signals: int = 0
     _signalled_at: float = 0.0
     _pause: timedelta = timedelta(0)
-    _reported: set[str] = field(default_factory=set)
+    _told_before: set[str] = field(default_factory=set)
+    _told_now: set[str] = field(default_factory=set)
+    _round: Coverage = field(default_factory=Coverage)
+    _rest: Coverage = field(default_factory=Coverage)
+    _has_round: bool = False
+    _is_at_rest: bool = False
+    _missed: set[str] = field(default_factory=set)
+    _missed_looks: int = 0
 
     def signal(self, exit_code: ExitCode) -> None:
         """From a signal handler: the first drains, the second aborts, the third kills. A burst counts as one."""
@@ -82,8 +102,8 @@ class Orchestrator:
         self.interruption.set(exit_code)
 
     def run(self, mode: Mode) -> ExitCode:
-        """Until the mode is fulfilled, or drained (both 0), or aborted (130 or 143). Raises TransientError if the database is
-        away at the start; later it is waited for."""
+        """Until the mode is fulfilled (0, or 75 if nothing is left to do but what is away), or drained (0), or aborted (130 or
+        143). Raises TransientError if the database is away at the start; later it is waited for."""
         me = self.identity
         self.store.workers.register(
             me.id,
@@ -94,32 +114,36 @@ class Orchestrator:
             capabilities=me.capabilities,
         )
         try:
-            self._loop(mode)
-            return self._drain() if self._signals else ExitCode.DELIVERED
+            exit_code = self._loop(mode)
+            return self._drain() if self._signals else exit_code
         finally:
             with suppress(TammaError):
                 self.store.workers.change_state(me.id, WorkerState.GONE, reason="ended")
 
-    def _loop(self, mode: Mode) -> None:
+    def _loop(self, mode: Mode) -> ExitCode:
         while not self._signals:
-            busy = self._tick_safely()
-            if mode is Mode.ONCE:
+            has_looked = self._tick_safely()
+            if mode is Mode.ONCE and (self._has_round or not has_looked):
                 self._wait_for_own_workers()
-                return
-            if mode is Mode.UNTIL_IDLE and not self.dispatcher.running():
+                break
+            if mode is Mode.UNTIL_IDLE and has_looked and not self.dispatcher.running():
                 self._give_up_if_no_worker_starts()
-                if not busy and self._is_idle():
-                    return
-            self._wait()
+                if (exit_code := self._end_of_rest()) is not None:
+                    return exit_code
+            # Who will not stay looks at all pages at once; who does, at one per tick.
+            if mode is Mode.FOREVER or not has_looked or self._has_round or self._is_at_rest:
+                self._wait()
+        return ExitCode.DELIVERED
 
     def _tick_safely(self) -> bool:
-        """One tick; True if it did anything, or could not look."""
+        """One tick; False if it had to be given up."""
         self._pause = self.tick_interval
         try:
-            return bool(self.tick())
+            self.tick()
         except TransientError as error:
             self._tell_once(f"the tick was given up: {error}")
-            return True
+            return False
+        return True
 
     def tick(self) -> tuple[Action, ...]:
         """Observe, decide, perform; the actions that were decided."""
@@ -132,8 +156,27 @@ class Orchestrator:
         self._mention(sighting)
         due_in = sighting.view.due_in
         self._pause = self.tick_interval if due_in is None else max(SHORTEST_PAUSE, min(self.tick_interval, due_in))
-        self.after_tick(sighting, actions)
+        self._take_stock(sighting, actions)
         return actions
+
+    def _take_stock(self, sighting: Sighting, actions: tuple[Action, ...]) -> None:
+        """Which rounds over all pages this tick completed: of looking, and of looking while nothing moved."""
+        self._has_round = self._round.has_whole(sighting.looks)
+        if self._has_round:
+            self._round.restart()
+            self._told_before, self._told_now = self._told_now, set()
+        if actions or sighting.moving or self.dispatcher.running():
+            self._restart_rest()
+            self._missed_looks = 0
+            return
+        untellable = (self._untellable.get(task.id) for task in sighting.view.untold)
+        self._missed.update(sighting.missed, (put_off.of for put_off in untellable if put_off and put_off.is_passing))
+        self._is_at_rest = self._rest.has_whole(sighting.looks)
+
+    def _restart_rest(self) -> None:
+        self._rest.restart()
+        self._missed.clear()
+        self._is_at_rest = False
 
     def decide(self, sighting: Sighting) -> tuple[Action, ...]:
         """Pure: what this sighting calls for."""
@@ -147,22 +190,31 @@ class Orchestrator:
             self._perform(action)
         except NotClaimable:
             pass  # another orchestrator, worker or human was first: that is what the guard is for
-        except TammaError as error:
-            self._put_off(action)
-            self._tell_once(f"{type(action).__name__.lower()} failed: {error}")
         except Exception as error:  # noqa: BLE001 — a bug met with one issue must not stop the loop for all others
-            self._put_off(action)
-            self._tell_once(f"{type(action).__name__.lower()} failed: {trouble(error)}")
+            line = f"{type(action).__name__.lower()} failed: {trouble(error)}"
+            self._put_off(action, line, is_passing=isinstance(error, TransientError))
+            self._tell_once(line)
+        else:
+            if isinstance(action, Tell):
+                self._untellable.pop(action.task.id, None)
 
-    def _put_off(self, action: Action) -> None:
+    def _put_off(self, action: Action, line: str, *, is_passing: bool) -> None:
         """A notice that cannot be delivered is tried again later and later, not at every tick."""
         if isinstance(action, Tell):
-            pause = min(self._untellable.get(action.task.id, (self.tick_interval / 2, 0.0))[0] * 2, LONGEST_PAUSE)
-            self._untellable[action.task.id] = (pause, self.clock.monotonic() + pause.total_seconds())
+            task, now = action.task, self.clock.monotonic()
+            before = self._untellable.get(task.id)
+            pause = min(before.pause * 2, LONGEST_PAUSE) if before else self.tick_interval
+            until = now + pause.total_seconds()
+            self._untellable[task.id] = PutOff(
+                of=str(task.ref), pause=pause, until=until, line=line, is_passing=is_passing
+            )
 
     def _is_put_off(self, action: Action) -> bool:
-        until = self._untellable.get(action.task.id, (None, 0.0))[1] if isinstance(action, Tell) else 0.0
-        return self.clock.monotonic() < until
+        put_off = self._untellable.get(action.task.id) if isinstance(action, Tell) else None
+        if put_off is None or self.clock.monotonic() >= put_off.until:
+            return False
+        self._told_now.add(put_off.line)
+        return True
 
     def _perform(self, action: Action) -> None:
         tasks, claims, me = self.store.tasks, self.store.claims, self.identity.id
@@ -218,9 +270,10 @@ class Orchestrator:
         elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, process):
             self._early_ends[task.id] += 1
             self._faults[task.id] += ended.exit_code > 0 and ended.exit_code not in NO_FAULT
-            self._tell_once(
-                f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why"
-            )
+            if self._early_ends[task.id] == 1:
+                self.report(
+                    f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why"
+                )
             if self._early_ends[task.id] <= EARLY_ENDS_MAX:
                 self.store.tasks.unreserve(task.id, by=self.identity.id)
         else:
@@ -254,10 +307,19 @@ class Orchestrator:
                 self._tell_once(f"waiting for the database: {error}")
                 self.clock.pause(min(POLL, timedelta(seconds=left)))
 
-    def _is_idle(self) -> bool:
-        counts = self.store.tasks.counts()
-        moving = counts[TaskState.QUEUED] + counts[TaskState.RUNNING] + counts[TaskState.RETRYABLE]
-        return moving == 0 and not self.dispatcher.running()
+    def _end_of_rest(self) -> ExitCode | None:
+        """How waiting until idle ends, if it does: after a whole round in which nothing moved and nothing was to be done."""
+        if not self._is_at_rest:
+            return None
+        if not self._missed:
+            return ExitCode.DELIVERED
+        self._missed_looks += 1
+        if self._missed_looks < MISSED_LOOKS_MAX:
+            self._rest.restart()
+            self._missed.clear()
+            return None
+        self.report(f"nothing is left to do, but this could not be looked at: {', '.join(sorted(self._missed))}")
+        return ExitCode.TEMPORARY
 
     def _give_up_if_no_worker_starts(self) -> None:
         """Waiting until idle must end: a task whose workers all died before they took it would be started for ever."""
@@ -303,10 +365,10 @@ class Orchestrator:
             self._tell_once(f"issue {ref} cannot be looked at for now: {why}")
 
     def _tell_once(self, line: str) -> None:
-        """The same trouble is told once, not each tick."""
-        if line not in self._reported:
-            self._reported.add(line)
+        """The same trouble is told once, not each tick; and again if it had gone for a whole round."""
+        if line not in self._told_before | self._told_now:
             self.report(line)
+        self._told_now.add(line)
 
 
 def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:

@@ -5,14 +5,16 @@ Every phase either goes on or ends the attempt with a ``Verdict``; what cannot b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.change import Change, ChangeState
 from tamma.core.errors import PermanentError, TammaError
 from tamma.core.event import ApprovalAsked, EnvironmentPrepared, WorkSalvaged
 from tamma.core.ids import Oid
+from tamma.core.leaks import without_secrets
 from tamma.core.selection import reason_to_stop
 from tamma.engine.attempt import Attempt
 from tamma.engine.delivery import Courier, Delivery, marked_head
@@ -20,7 +22,10 @@ from tamma.engine.description import Story, change_title, render_description
 from tamma.engine.prompts import Snapshot
 from tamma.engine.rounds import Rounds, Solution
 from tamma.ports.environment import Environment
+from tamma.ports.system import Clock
 from tamma.ports.workspace import Base, Candidate, Workspace
+
+_SALVAGE_SECONDS: Final = 30.0
 
 
 class Pipeline:
@@ -46,6 +51,7 @@ class Pipeline:
         Raises Interrupted, LeaseLost, TaskCancelled, and any TammaError a phase ended with.
         """
         deps = self.deps
+        deps.workspaces.heed(self.attempt.should_stop)
         deps.sandbox.sweep(f"{self.task.id}:")
         self.attempt.enter(Phase.PREPARE)
         changes = deps.forge.changes(self.task.ref.repository, head=self.attempt.branch)
@@ -198,6 +204,7 @@ class Pipeline:
             yield
         finally:
             if self._is_undelivered():
+                self.deps.workspaces.heed(_patiently(self.attempt.should_stop, self.deps.clock))
                 with suppress(TammaError):
                     self._salvage(workspace)
 
@@ -217,9 +224,23 @@ class Pipeline:
             self._keep_patch(candidate)
 
     def _keep_patch(self, candidate: Candidate) -> None:
-        if not candidate.patch:
+        kept = without_secrets(candidate.patch, self.deps.redactor)
+        if not kept:
             return
-        patch = self.deps.store.blobs.put(candidate.patch)
+        patch = self.deps.store.blobs.put(kept)
         epoch = self.attempt.lease.epoch
         fact = WorkSalvaged(epoch=epoch, base=candidate.base, patch=patch, files=len(candidate.changes))
         self.deps.store.claims.salvage(self.attempt.lease, fact)
+
+
+def _patiently(should_stop: Callable[[], bool], clock: Clock) -> Callable[[], bool]:
+    """Who is asked to stop may still take some seconds to keep the work."""
+    asked: list[float] = []
+
+    def is_over() -> bool:
+        if not should_stop():
+            return False
+        asked[:] = asked or [clock.monotonic()]
+        return clock.monotonic() - asked[0] > _SALVAGE_SECONDS
+
+    return is_over

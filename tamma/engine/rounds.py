@@ -15,6 +15,7 @@ from tamma.core.diff import refusal
 from tamma.core.errors import TransientError
 from tamma.core.event import AgentFinished, AgentSpoke, AgentStarted, TreeAudited
 from tamma.core.gate import GateReport, GateVerdict, TestRun
+from tamma.core.leaks import leaks, message_leaks, without_secrets
 from tamma.core.outward import defused
 from tamma.core.redact import bounded, clean
 from tamma.core.redgreen import RED_GREEN
@@ -27,6 +28,7 @@ from tamma.ports.environment import Environment
 from tamma.ports.workspace import Candidate, Workspace, WorkspaceRemoved
 
 DETAIL_BYTES_MAX: Final = 2_000
+_LEAKS_TOLD_MAX: Final = 20
 _PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
@@ -230,12 +232,17 @@ class Rounds:
 
     def _audit(self) -> Candidate:
         self.attempt.enter(Phase.AUDIT)
-        candidate = self.workspace.capture(message=commit_message(self.snapshot, self.attempt))
-        self._record_audit(candidate)
+        message = self.deps.redactor(commit_message(self.snapshot, self.attempt))
+        candidate = self.workspace.capture(message=message)
+        self._record_audit(candidate, message=message)
         return candidate
 
-    def _record_audit(self, candidate: Candidate) -> None:
-        patch = self.deps.store.blobs.put(candidate.patch) if candidate.patch else None
+    def _record_audit(self, candidate: Candidate, *, message: str = "") -> None:
+        redactor = self.deps.redactor
+        leaked = (*leaks(candidate.patch, redactor), *message_leaks(message, redactor))
+        refusals = (*candidate.refusals, *leaked[:_LEAKS_TOLD_MAX])
+        kept = without_secrets(candidate.patch, redactor)
+        patch = self.deps.store.blobs.put(kept) if kept else None
         self.attempt.record(
             TreeAudited(
                 epoch=self.attempt.lease.epoch,
@@ -244,11 +251,11 @@ class Rounds:
                 files=len(candidate.changes),
                 lines=candidate.lines,
                 patch=patch,
-                refusals=candidate.refusals,
+                refusals=refusals,
             )
         )
-        if candidate.refusals:
-            raise refuse(candidate.refusals)
+        if refusals:
+            raise refuse(refusals)
 
     def _judge(self, candidate: Candidate, base_runs: Mapping[str, TestRun], turn: int) -> tuple[GateReport, ...]:
         self.attempt.enter(Phase.GATES)

@@ -22,11 +22,14 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuePage:
-    """A bounded list of open issues that carry the asked label, oldest first; ``is_complete`` is False where the bound cut it."""
+    """A bounded list of open issues that carry the asked label, oldest first; ``next`` is where to go on, None at the end.
+
+    ``malformed`` are told with the first page, at most as many as were asked for, and those of a later page with it.
+    """
 
     issues: tuple[Issue, ...]
     malformed: tuple[Malformed, ...] = ()
-    is_complete: bool = True
+    next: str | None = None
 
 
 class Forge(Protocol):
@@ -46,8 +49,11 @@ class Forge(Protocol):
         """Those we serve, by name."""
         ...
 
-    def open_issues(self, repository: str, *, label: str, limit: int) -> IssuePage:
-        """Open issues with ``label`` (compared in lower case), at most ``limit``."""
+    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+        """Open issues with ``label`` (compared in lower case), at most ``limit``, from the beginning or behind an earlier page.
+
+        Page by page every issue comes that was open and labelled all the while. A place that is no more begins anew.
+        """
         ...
 
     def issue(self, ref: IssueRef) -> Issue:

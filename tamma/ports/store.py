@@ -69,12 +69,24 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What one orchestrator serves: repositories of a forge, those of them it may start workers for (``workable``), and what
+    its workers can do. A database may hold tasks of others."""
+
+    forge: str
+    repositories: frozenset[str]
+    workable: frozenset[str]
+    capabilities: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """Bounded facts for one tick, read in one snapshot; ``now`` is the database's clock in it.
 
-    ``expired`` are running tasks whose lease is over; ``ready`` are claimable, due and unreserved, best first, at most
-    ``limit``; ``occupied`` counts running and reserved tasks by (forge, repository); ``waiting`` are retryable tasks not yet
-    due with the moment the first is; ``notices`` are tasks whose issue has yet to be told.
+    Of everybody: ``expired`` are running tasks whose lease is over; ``occupied`` counts running and reserved tasks by
+    (forge, repository). Of the scope: ``ready`` are claimable, due and unreserved tasks it can work on, best first, at most
+    ``limit`` of each repository, and ``first_due`` is when the next will be; ``moving`` counts those that run or can be
+    worked on, now or later; ``live`` and ``notices`` (their issue has yet to be told) are a page by id, at most ``limit``.
     """
 
     now: datetime
@@ -84,7 +96,8 @@ class Survey:
     overdue: tuple[Reservation, ...]
     notices: tuple[Task, ...]
     silent_workers: tuple[WorkerId, ...]
-    live: int
+    live: tuple[Task, ...]
+    moving: int
     running: tuple[Task, ...]
     first_due: datetime | None = None
 
@@ -99,6 +112,10 @@ class Tasks(Protocol):
 
     def get(self, task_id: TaskId) -> Task:
         """Raises NoSuchTask."""
+        ...
+
+    def starting_with(self, prefix: str, *, limit: int) -> Sequence[Task]:
+        """Those whose id begins with ``prefix`` (hex digits and dashes only), by id."""
         ...
 
     def newest(self, refs: Collection[IssueRef], kind: TaskKind) -> Mapping[IssueRef, Task]:
@@ -117,7 +134,16 @@ class Tasks(Protocol):
         """The lease of a running task, live or not."""
         ...
 
-    def survey(self, *, limit: int, beat: timedelta, missed_beats_max: int) -> Survey:
+    def survey(
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        beat: timedelta,
+        missed_beats_max: int,
+        live_after: TaskId | None = None,
+        notices_after: TaskId | None = None,
+    ) -> Survey:
         """What a tick needs to know. Reads only."""
         ...
 

@@ -6,7 +6,7 @@ a hook or redirect a push (SECURITY finding 1, RECIPES "Workspace and trusted gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum, unique
@@ -141,6 +141,11 @@ class Workspace(Protocol):
 
 class Workspaces(Protocol):
     """Opens workspaces."""
+
+    def heed(self, should_stop: Callable[[], bool]) -> None:
+        """Ask this, from now on, while git runs and while locks are waited for: once it is true, what is going on ends with
+        TransientError, and nothing new begins."""
+        ...
 
     def fetch_base(self, remote: Remote) -> Base:
         """Bring the mirror up to date and say where the base branch is. Raises PermanentError for a repository without

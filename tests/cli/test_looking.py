@@ -122,6 +122,61 @@ def test_explain_of_nothing_is_3(project: Project) -> None:
     assert_told(project.run("explain", "nowhere#1"), 2, "nowhere", "next:")
 
 
+def test_explain_of_an_issue_that_cannot_be_read_is_13(project: Project) -> None:
+    """A human must mend the file; once there is a task, its story is told all the same."""
+    path = project.issue("2")
+    good = path.read_text()
+    path.write_text("---\ntitle: [unclosed\n---\n")
+    assert_told(project.run("explain", "demo#2"), 13, "2.md", "next:")
+    path.write_text(good)
+    added(project, "2")
+    path.write_text("---\ntitle: [unclosed\n---\n")
+    text, values = explained(project, "demo#2")
+    assert "the forge says: " in text
+    assert values["task"]["state"] == "queued"
+
+
+@pytest.mark.parametrize(("state", "told"), [("merged", "the change was merged"), ("closed", "asks for another")])
+def test_explain_knows_what_a_human_did_with_the_change(project: Project, state: str, told: str) -> None:
+    """Reviewing is over once it is merged or closed; by issue and by task."""
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    (change,) = (project.root / "forge" / "demo" / "changes").glob("*.md")
+    _, before = explained(project)
+    assert (before["change"]["state"], before["next"]) == ("open", "review the change")
+    change.write_text(change.read_text().replace("state: open", f"state: {state}"))
+    for what in ("demo#1", project.task_id()):
+        text, values = explained(project, what)
+        assert values["change"]["state"] == state
+        assert "nothing: " in values["next"]
+        assert told in values["next"]
+        assert f"(tamma/1), {state}" in text
+
+
+def test_explain_leads_to_the_work_that_waits_for_approval(project: Project) -> None:
+    """Nobody should approve what he has not seen."""
+    project.configure(GATE + "[change]\napprove_before_publish = true\n")
+    assert project.run("work", "--issue", "demo#1").code == 13
+    text, _ = explained(project)
+    for command in ("patch", "approve", "cancel"):
+        assert f"tamma task {command} {project.task_id()}" in text
+    assert f"tamma task patch {project.task_id()}" in project.issue_text()
+
+
+def test_times_are_written_the_same_everywhere(project: Project) -> None:
+    """ISO, with T and the zone."""
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    _, values = explained(project)
+    times = [values["task"]["created_at"], *(story["started_at"] for story in values["attempts"])]
+    assert all("T" in moment and moment.endswith("+00:00") for moment in times), times
+
+
+def test_the_log_tells_only_labels_that_came_or_went(project: Project) -> None:
+    """Labels that an issue never had were not taken off."""
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    told = [line for line in assert_ok(project.run("events")).out.splitlines() if "changed the issue's labels" in line]
+    assert [line.partition("labels: ")[2] for line in told] == ["+tamma:delivered -tamma"]
+
+
 def test_status_shows_every_state(project: Project) -> None:
     """Counts, each task with where it stands, the living workers; the same as JSON."""
     assert "no tasks yet" in assert_ok(project.run("status")).out

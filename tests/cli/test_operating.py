@@ -8,6 +8,7 @@ import pytest
 
 from tamma.config.loader import load
 from tamma.core.event import ApprovalAsked
+from tamma.core.ids import TaskId
 from tests.cli.ends import added, assert_ok, assert_plain, assert_told
 from tests.support.project import FIX, GATE, Project, a_project
 
@@ -35,7 +36,7 @@ def test_init_proposes_gates_that_load(tmp_path: Path, files: dict[str, str], pr
         (tmp_path / name).write_text(text)
     with a_project(tmp_path, "") as project:
         done = assert_ok(project.run("init"))
-        assert "next: " in done.out
+        assert "next:" in done.out
         loaded = load(tmp_path / "tamma.toml", environ={})
         programs = " ".join(" ".join(gate.argv) for gate in loaded.config.gates)
         assert program in programs, programs
@@ -43,6 +44,28 @@ def test_init_proposes_gates_that_load(tmp_path: Path, files: dict[str, str], pr
         assert (tmp_path / "tamma.toml").read_text().startswith("#")
         assert_told(project.run("init"), 2, "exists already", "--force")
         assert_ok(project.run("init", "--force"))
+
+
+def test_init_writes_where_it_is_called_and_tells_what_is_left_to_do(tmp_path: Path) -> None:
+    """Tamma's folder is not the checkout; the steps are those that are still open, as one would type them there."""
+    home, checkout = tmp_path / "home", tmp_path / "my app"
+    home.mkdir()
+    checkout.mkdir()
+    (checkout / "Makefile").write_text("test:\n\ttrue\n")
+    with a_project(home, "") as project:
+        told = assert_ok(project.run("init", "../my app")).out
+        assert load(home / "tamma.toml", environ={}).config.gates[0].argv == ("make", "test")
+        assert not (checkout / "tamma.toml").exists()
+        assert "git clone --bare '../my app' forge/my-app/repo.git" in told
+        for word in ("agent", "forge/my-app/issues/1.md", "tamma doctor", "--dry-run", "--until-idle"):
+            assert word in told, told
+        project.repository()
+        project.issue()
+        told = assert_ok(project.run("--config", "other.toml", "init", "../my app")).out
+        assert (home / "other.toml").exists()
+        assert "clone" not in told
+        assert "1.md" not in told
+        assert_told(project.run("-c", "x.toml", "init", "forge/demo/repo.git"), 2, "is a bare repository", "next:")
 
 
 def test_init_where_nothing_can_be_written_is_2(tmp_path: Path) -> None:
@@ -155,11 +178,45 @@ def test_task_approve_publishes_that_very_commit(project: Project) -> None:
     assert project.types().count("AGENT.RUN.STARTED") == 1
 
 
+def test_a_task_is_named_by_its_short_id_or_its_issue(project: Project) -> None:
+    """What `status` shows in its table is accepted back, as are four characters, and the issue for its newest task."""
+    project.configure(steps='{ block = "Which parser?" }')
+    task = added(project)
+    (row,) = [line.split("\t") for line in assert_ok(project.run("status")).out.splitlines() if "demo#1" in line]
+    short = row[4]
+    assert (len(short), task.startswith(short)) == (8, True)
+    assert project.run("work", "--task-id", short).code == 13
+    assert f"tamma task approve {task}" in assert_ok(project.run("explain", short.upper()[:4])).out
+    assert assert_ok(project.run("task", "approve", short)).out == "queued\n"
+    assert assert_ok(project.run("task", "cancel", "demo#1")).out == "cancelled\n"
+    second = TaskId(assert_ok(project.run("task", "retry", "1")).out.strip())
+    assert second == project.task_id(generation=2)
+    assert assert_ok(project.run("task", "cancel", "demo#1")).out == "cancelled\n"
+    assert project.state(second) == ("cancelled", "cancelled")
+
+
+def test_the_beginning_of_several_ids_lists_them(project: Project) -> None:
+    """Nothing is done to any; what is written tells more of them apart."""
+    first, second = "abcd1111-1111-4111-8111-111111111111", "abcd2222-2222-4222-8222-222222222222"
+    for number, wanted in (("1", first), ("2", second)):
+        project.issue(number)
+        added(project, number)
+        project.rows("UPDATE task SET id = %s WHERE id = %s RETURNING 1", wanted, project.task_id(number))
+    told = project.run("task", "cancel", "abcd")
+    assert_told(told, 2, f"{first} demo#1 queued", f"{second} demo#2 queued", "next:")
+    assert project.rows("SELECT DISTINCT state FROM task") == [("queued",)]
+    assert_told(project.run("task", "cancel", "abce"), 3, "abce", "tamma status")
+    assert_told(project.run("explain", "abcd"), 2, first)
+    assert_ok(project.run("task", "cancel", "abcd2"))
+    assert project.rows("SELECT id FROM task WHERE state = 'cancelled'") == [(second,)]
+
+
 def test_task_commands_refuse_ids_that_are_none(project: Project) -> None:
     """Malformed is 2, unknown is 3, for each of them."""
     for command in ("retry", "cancel", "approve", "patch"):
         assert_told(project.run("task", command, "seven"), 2, "seven", "next:")
-    assert_told(project.run("task", "patch", project.task_id()), 3, "next:")
+    assert_told(project.run("task", "patch", project.task_id()), 3, "no task", "next:")
+    assert_told(project.run("task", "cancel", "demo#1"), 3, "demo#1 has no task", "next:")
     added(project)
     assert_told(project.run("task", "patch", project.task_id()), 3, "left no work", "next:")
 

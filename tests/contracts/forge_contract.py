@@ -129,7 +129,7 @@ class ForgeContract:
         world.create_issue(labels=["tamma-later"])
         world.close_issue(world.create_issue())
         page = world.forge.open_issues(world.repository, label=LABEL, limit=10)
-        assert (page.issues, page.malformed, page.is_complete) == ((), (), True)
+        assert (page.issues, page.malformed, page.next) == ((), (), None)
 
     def test_a_closed_issue_is_still_told_by_issue(self, world: ForgeWorld) -> None:
         """Whatever its state."""
@@ -138,14 +138,26 @@ class ForgeContract:
         assert world.forge.issue(ref).state is IssueState.CLOSED
 
     def test_listing_is_oldest_first_and_bounded(self, world: ForgeWorld) -> None:
-        """The bound keeps the oldest, and says that it cut."""
+        """The bound keeps the oldest, and says where to go on."""
         refs = [world.create_issue(created_at=BEGIN + timedelta(days=n)) for n in range(12)]
         page = world.forge.open_issues(world.repository, label=LABEL, limit=11)
         assert [i.ref for i in page.issues] == refs[:11]
-        assert not page.is_complete
+        assert page.next is not None
         page = world.forge.open_issues(world.repository, label=LABEL, limit=12)
         assert [i.ref for i in page.issues] == refs
-        assert page.is_complete
+        assert page.next is None
+
+    def test_page_by_page_every_issue_comes_once(self, world: ForgeWorld) -> None:
+        """Also when the last one of a page is closed before the next is asked for."""
+        refs = [world.create_issue(created_at=BEGIN + timedelta(days=n)) for n in range(7)]
+        seen: list[IssueRef] = []
+        after = None
+        for _ in range(4):
+            page = world.forge.open_issues(world.repository, label=LABEL, limit=2, after=after)
+            seen += [issue.ref for issue in page.issues]
+            world.close_issue(seen[-1])
+            after = page.next
+        assert (seen, after) == (refs, None)
 
     def test_an_edit_is_seen(self, world: ForgeWorld) -> None:
         """No stale answer, by either call, and another digest."""

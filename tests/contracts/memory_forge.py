@@ -42,14 +42,16 @@ class MemoryForge:
     def repositories(self) -> Sequence[Remote]:
         return self._remotes
 
-    def open_issues(self, repository: str, *, label: str, limit: int) -> IssuePage:
+    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
         with self._lock:
             here = [i for i in self._issues.values() if i.ref.repository == repository and i.ref not in self._broken]
-            asked = [i for i in here if i.state is IssueState.OPEN and label.lower() in i.labels]
-            asked.sort(key=lambda issue: issue.created_at or _BEGIN)
-            broken = tuple(Malformed(ref=r, why=w) for r, w in self._broken.items() if r.repository == repository)
+            here.sort(key=lambda issue: issue.created_at or _BEGIN)
+            begin = next((n for n, i in enumerate(here, 1) if i.ref.number == after), 0)
+            asked = [i for i in here[begin:] if i.state is IssueState.OPEN and label.lower() in i.labels]
+            broken = [Malformed(ref=r, why=w) for r, w in self._broken.items() if r.repository == repository]
             issues = tuple(self.issue(i.ref) for i in asked[:limit])
-            return IssuePage(issues=issues, malformed=broken[:limit], is_complete=max(len(asked), len(broken)) <= limit)
+            goes_on = asked[limit - 1].ref.number if len(asked) > limit else None
+            return IssuePage(issues=issues, malformed=() if begin else tuple(broken[:limit]), next=goes_on)
 
     def issue(self, ref: IssueRef) -> Issue:
         with self._lock:

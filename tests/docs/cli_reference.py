@@ -46,7 +46,7 @@ _MEANINGS: Final = {
 }
 _OWN_MEANINGS: Final = {
     ("orchestrate", ExitCode.DELIVERED): "idle, or drained after a signal",
-    ("orchestrate", ExitCode.TEMPORARY): "the database was away at the start",
+    ("orchestrate", ExitCode.TEMPORARY): "the database was away at the start, or the forge at the end",
     ("orchestrate", ExitCode.SIGINT): "workers were asked to stop, after SIGINT",
     ("orchestrate", ExitCode.SIGTERM): "workers were asked to stop, after SIGTERM",
     ("doctor", ExitCode.DELIVERED): "nothing is broken (there may be warnings)",

@@ -14,9 +14,8 @@ from tamma.core.ids import TaskId
 from tamma.engine.orchestrator import Mode
 from tamma.ports.dispatch import Ended
 from tests.contracts.memory_forge import MemoryForge
-from tests.engine.test_orchestrator import a_loop, store
+from tests.engine.loop_world import a_loop
 
-__all__ = ["store"]
 QUIT = "raise SystemExit(3)"
 
 

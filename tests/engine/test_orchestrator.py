@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tamma.adapters.dispatch.local import LocalDispatcher
-from tamma.adapters.postgres.connect import engine_for
 from tamma.adapters.postgres.store import PostgresStore
-from tamma.adapters.system import NoFailPoints, SystemChance, SystemClock
+from tamma.adapters.system import SystemClock
 from tamma.core.errors import ConfigError, ExitCode, PermanentError
 from tamma.core.event import task_stream
-from tamma.core.ids import IssueRef, WorkerId
+from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment
-from tamma.core.policy import LeasePolicy
 from tamma.core.task import Notice, TaskState
-from tamma.engine.intake import Intake
-from tamma.engine.notices import Herald
-from tamma.engine.observer import Observer
-from tamma.engine.orchestrator import Mode, Orchestrator
-from tamma.engine.plan import Identity, Interruption, Policies
+from tamma.engine.orchestrator import Mode
 from tests.contracts.memory_forge import MemoryForge
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[PostgresStore]:
-    """On a database of its own."""
-    opened = PostgresStore(engine_for(database_url, application_name="test"), listen_url=database_url)
-    yield opened
-    opened.close()
-
-
-def a_loop(store: PostgresStore, forge: MemoryForge, tmp_path: Path, *, worker: str) -> Orchestrator:
-    """A loop whose workers run the Python text ``worker`` instead of Tamma."""
-    policies = Policies(leases=LeasePolicy(reservation=timedelta(milliseconds=200)))
-    intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
-    me = Identity(id=WorkerId("here:1:boot"), host="here", pid=1, release="test")
-    return Orchestrator(
-        identity=me, store=store, intake=intake, policies=policies, clock=SystemClock(), chance=SystemChance(),
-        observer=Observer(store=store, forge=forge, intake=intake, policies=policies),
-        herald=Herald(store=store, forge=forge, fail_points=NoFailPoints(), by=me.id, leases=policies.leases, trigger="tamma"),
-        dispatcher=LocalDispatcher(
-            argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=2, logs=tmp_path / "logs"
-        ),
-        interruption=Interruption(), tick_interval=timedelta(milliseconds=100), report=lambda _line: None,
-    )  # fmt: skip
+from tests.engine.loop_world import a_loop
 
 
 @pytest.mark.timeout(60)

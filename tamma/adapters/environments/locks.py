@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
+from tamma.adapters.proc.locks import EXCLUSIVE, SHARED, take, take_now
 from tamma.ports.environment import SetupUnavailable
-
-_POLL_SECONDS: Final = 0.1
 
 
 @contextmanager
 def shared(path: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     """Hold with others. Raises SetupUnavailable if the wait is ended by ``should_stop``."""
-    with _held(path, fcntl.LOCK_SH, should_stop):
+    with _held(path, SHARED, should_stop):
         yield
 
 
 @contextmanager
 def exclusive(path: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     """Hold alone. Raises SetupUnavailable if the wait is ended by ``should_stop``."""
-    with _held(path, fcntl.LOCK_EX, should_stop):
+    with _held(path, EXCLUSIVE, should_stop):
         yield
 
 
@@ -34,7 +30,7 @@ def exclusive_now(path: Path) -> Iterator[bool]:
     """Hold alone if that needs no wait; whether it is held."""
     fd = _open(path)
     try:
-        yield _try(fd, fcntl.LOCK_EX)
+        yield take_now(fd)
     finally:
         os.close(fd)
 
@@ -43,10 +39,8 @@ def exclusive_now(path: Path) -> Iterator[bool]:
 def _held(path: Path, how: int, should_stop: Callable[[], bool]) -> Iterator[None]:
     fd = _open(path)
     try:
-        while not _try(fd, how):
-            if should_stop():
-                raise stopped()
-            time.sleep(_POLL_SECONDS)
+        if not take(fd, how, should_stop=should_stop):
+            raise stopped()
         yield
     finally:
         os.close(fd)
@@ -59,11 +53,3 @@ def stopped() -> SetupUnavailable:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _try(fd: int, how: int) -> bool:
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -6,11 +6,9 @@ A reader needs no lock, since a file is only ever renamed into place. A writer h
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from tamma.adapters.forges.document import FILE_BYTES_MAX, BadDocument, Document, parse
+from tamma.adapters.proc.locks import take
 from tamma.core.errors import PermanentError, TransientError
 
 LOCK_WAIT_SECONDS: Final = 60.0
@@ -236,17 +235,12 @@ def locked(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[N
     with told_as_forge(path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        deadline = time.monotonic() + wait_seconds
-        pause = 0.001
-        while not _try_lock(fd):
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"{path} is held by another process",
-                    why=f"it was not free for {wait_seconds:g} s",
-                    fix="try again later",
-                )
-            time.sleep(pause)
-            pause = min(pause * 2, 0.02)
+        if not take(fd, seconds=wait_seconds):
+            raise TransientError(
+                f"{path} is held by another process",
+                why=f"it was not free for {wait_seconds:g} s",
+                fix="try again later",
+            )
         yield
     finally:
         os.close(fd)
@@ -265,14 +259,6 @@ def told_as_forge(path: Path) -> Iterator[None]:
         raise TransientError(
             f"cannot use {path}", why=_said(e), fix="check that the folder is there and not full"
         ) from e
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _resemble(fd: int, like: os.stat_result) -> None:

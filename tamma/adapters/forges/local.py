@@ -102,15 +102,19 @@ class LocalForge:
         """By name."""
         return [place.remote for place in self._places.values()]
 
-    def open_issues(self, repository: str, *, label: str, limit: int) -> IssuePage:
-        """Read from memory where the files did not change; only those returned are read again."""
+    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+        """Read from memory where the files did not change; only those returned are read again. A place is a number."""
         place = self._place(repository)
         heads = place.issues.extracts()
         names = sorted(heads, key=natural)
-        malformed = [Malformed(ref=self._ref(place, n), why=t.why) for n in names if isinstance(t := heads[n], Trouble)]
-        wanted = by_age(
-            (h.created_at, n) for n in names if isinstance(h := heads[n], IssueHead) and _is_asked(h, label)
-        )
+        readable = by_age((h.created_at, n) for n in names if isinstance(h := heads[n], IssueHead))
+        begin = readable.index(after) + 1 if after in readable else 0
+        malformed = [
+            Malformed(ref=self._ref(place, n), why=t.why)
+            for n in (names if begin == 0 else ())
+            if isinstance(t := heads[n], Trouble)
+        ]
+        wanted = [n for n in readable[begin:] if isinstance(h := heads[n], IssueHead) and _is_asked(h, label)]
         issues: list[Issue] = []
         for number in wanted[:limit]:
             found = self._told(place, number, blockers=lambda n: _is_open(heads.get(n)))
@@ -118,8 +122,8 @@ class LocalForge:
                 malformed.append(Malformed(ref=self._ref(place, number), why=found.why))
             elif found is not None and found.state is IssueState.OPEN and label.lower() in found.labels:
                 issues.append(found)
-        is_complete = len(wanted) <= limit and len(malformed) <= limit
-        return IssuePage(issues=tuple(issues), malformed=tuple(malformed[:limit]), is_complete=is_complete)
+        goes_on = wanted[limit - 1] if len(wanted) > limit else None
+        return IssuePage(issues=tuple(issues), malformed=tuple(malformed[:limit]), next=goes_on)
 
     def issue(self, ref: IssueRef) -> Issue:
         """Read anew; a blocker whose file cannot be read counts as still open."""

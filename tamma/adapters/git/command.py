@@ -16,17 +16,19 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
+from tamma.adapters.proc.locks import never
 from tamma.core.errors import ConfigError, PermanentError, TransientError
 
 LOCAL_SECONDS: Final = 300.0
 REMOTE_SECONDS: Final = 1_800.0
 OUTPUT_BYTES_MAX: Final = 256 * 1024 * 1024
 STDERR_BYTES_MAX: Final = 65_536
+_ASK_SECONDS: Final = 0.2
 PROTOCOLS: Final = ("file", "https", "ssh")
 VERSION_MIN: Final = (2, 31)
 
@@ -115,6 +117,7 @@ class Git:
     hold: tuple[
         int, ...
     ] = ()  # descriptors a child keeps: a flock then lasts as long as the child, even if we are killed
+    should_stop: Callable[[], bool] = never
 
     @classmethod
     def find(
@@ -124,6 +127,7 @@ class Git:
         search_path: str | None = None,
         protocols: tuple[str, ...] = PROTOCOLS,
         remote_seconds: float = REMOTE_SECONDS,
+        should_stop: Callable[[], bool] = never,
     ) -> Git:
         """The installed git. Raises ConfigError where there is none, or one too old for GIT_CONFIG_COUNT."""
         program = shutil.which("git", path=search_path)
@@ -133,7 +137,9 @@ class Git:
                 why="no program named git on the search path",
                 fix="install git 2.31 or later (Debian: apt-get install git; macOS: xcode-select --install)",
             )
-        git = cls(program=program, home=home, protocols=protocols, remote_seconds=remote_seconds)
+        git = cls(
+            program=program, home=home, protocols=protocols, remote_seconds=remote_seconds, should_stop=should_stop
+        )
         text = git.run("version").stdout.decode(errors="replace")
         found = re.search(r"(\d+)\.(\d+)", text)
         if found is None or (int(found[1]), int(found[2])) < VERSION_MIN:
@@ -156,12 +162,14 @@ class Git:
         env: Mapping[str, str] | None = None,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
     ) -> Output:
-        """Run one command to its end. Raises GitFailed for an exit code not in ``ok``, TransientError past the deadline,
-        PermanentError past ``output_bytes_max``. Secrets of the transport never appear in what comes back on stderr."""
+        """Run one command to its end. Raises GitFailed for an exit code not in ``ok``, TransientError past the deadline or
+        once ``should_stop()`` is true, PermanentError past ``output_bytes_max``. Secrets of the transport never appear in
+        what comes back on stderr."""
         deadline = time.monotonic() + (LOCAL_SECONDS if self.transport is None else self.remote_seconds)
         child = _start([self.program, *argv], cwd=self._cwd(), env={**self._env(), **(env or {})}, hold=self.hold)
         try:
-            stdout, stderr = _talk(child, stdin, deadline=deadline, output_bytes_max=output_bytes_max, verb=argv[0])
+            watch = _Watch(deadline=deadline, should_stop=self.should_stop, verb=argv[0])
+            stdout, stderr = _talk(child, stdin, watch=watch, output_bytes_max=output_bytes_max)
         finally:
             _end(child)
         text = self._redact(stderr.decode(errors="replace"))
@@ -249,7 +257,25 @@ def _start(argv: list[str], *, cwd: Path, env: dict[str, str], hold: tuple[int, 
         raise TransientError(f"git cannot be started: {e}", fix="free processes, memory or descriptors") from e
 
 
-def _talk(child: Child, stdin: bytes, *, deadline: float, output_bytes_max: int, verb: str) -> tuple[bytes, bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watch:
+    """How long a command may go on."""
+
+    deadline: float
+    should_stop: Callable[[], bool]
+    verb: str
+
+    def seconds(self) -> float:
+        """How long to wait until looking again. Raises TransientError when the command must end."""
+        if self.should_stop():
+            raise TransientError(f"git {self.verb} was stopped", why="the attempt is being stopped")
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TransientError(f"git {self.verb} took too long and was stopped", fix="try again; look at the remote")
+        return min(left, _ASK_SECONDS)
+
+
+def _talk(child: Child, stdin: bytes, *, watch: _Watch, output_bytes_max: int) -> tuple[bytes, bytes]:
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None
@@ -260,18 +286,19 @@ def _talk(child: Child, stdin: bytes, *, deadline: float, output_bytes_max: int,
         selector.register(child.stdout, selectors.EVENT_READ, out)
         selector.register(child.stderr, selectors.EVENT_READ, err)
         while selector.get_map():
-            if (left := deadline - time.monotonic()) <= 0:
-                raise TransientError(f"git {verb} took too long and was stopped", fix="try again; look at the remote")
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(watch.seconds()):
                 chunk = os.read(key.fd, 1 << 16)
                 if not chunk:
                     selector.unregister(key.fileobj)
                 key.data.extend(chunk)
             del err[:-STDERR_BYTES_MAX]
             if len(out) > output_bytes_max:
-                raise PermanentError(f"git {verb} said more than {output_bytes_max} bytes", why="a limit of Tamma")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(max(0.1, deadline - time.monotonic()))
+                raise PermanentError(
+                    f"git {watch.verb} said more than {output_bytes_max} bytes", why="a limit of Tamma"
+                )
+    while child.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(watch.seconds())
     feeder.join(5)
     return bytes(out), bytes(err)
 

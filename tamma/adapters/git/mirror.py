@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from tamma.adapters.git.again import again
 from tamma.adapters.git.command import Git, GitFailed, Transport
 from tamma.adapters.git.gitdir import drop_traps, harden, is_regular, rescuable, traps
-from tamma.adapters.git.trouble import disk_error, is_damage, local_error, remote_error
+from tamma.adapters.git.trouble import disk_error, is_damage, is_missing, local_error, remote_error
+from tamma.adapters.proc.locks import take
 from tamma.core.errors import ConfigError, PermanentError, TransientError
 from tamma.core.ids import Oid
 from tamma.ports.workspace import Base, Remote
@@ -26,7 +26,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KEEP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(?<!\.lock)(?<!\.)")
 _BRANCH: Final = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]{0,200}")
 _LOCK_SECONDS: Final = 1_800.0
-_LOCK_POLL_SECONDS: Final = 0.02
 _CONFIG: Final = "\n[gc]\n\tauto = 0\n[receive]\n\tautogc = false\n[maintenance]\n\tauto = false\n"
 
 
@@ -138,13 +137,14 @@ class Mirror:
         )
 
     def _ls_remote(self, *patterns: str) -> dict[str, Oid]:
-        try:
-            git = self.git.reaching(self.transport)
-            text = git.run("ls-remote", "--symref", "--", self.remote.url, *patterns).stdout.decode(
-                errors="surrogateescape"
-            )
-        except GitFailed as e:
-            raise remote_error(e, doing=f"asking repository {self.remote.name} for its branches") from e
+        def ask() -> str:
+            try:
+                said = self.git.reaching(self.transport).run("ls-remote", "--symref", "--", self.remote.url, *patterns)
+            except GitFailed as e:
+                raise remote_error(e, doing=f"asking repository {self.remote.name} for its branches") from e
+            return said.stdout.decode(errors="surrogateescape")
+
+        text = again(ask, should_stop=self.git.should_stop)
         refs: dict[str, Oid] = {}
         for line in text.splitlines():
             value, _, ref = line.partition("\t")
@@ -172,7 +172,7 @@ class Mirror:
             try:
                 return Oid(self.here.text("rev-parse", "--verify", f"{commit}^{{tree}}"))
             except GitFailed as e:
-                if is_last:
+                if is_last or not (is_damage(e) or is_missing(e)):
                     raise local_error(e, doing=f"reading the mirror of {self.remote.name}") from e
                 self.rebuild(branch, commit)
         raise AssertionError("unreachable")
@@ -183,18 +183,37 @@ class Mirror:
         if not self._is_sound():
             self._build(branch, commit, hold=hold)
             return
+
         try:
-            self._fetch_into(self.folder, branch, hold=hold)
-        except GitFailed as e:
-            if not is_damage(e):
-                raise remote_error(e, doing=f"fetching {branch} of repository {self.remote.name}") from e
+            self._fetch_into(self.folder, branch, hold=hold, is_ours=True)
+        except GitFailed:
             self._build(branch, commit, hold=hold)
 
-    def _fetch_into(self, folder: Path, branch: str, *, hold: tuple[int, ...]) -> None:
-        self.git.at(folder).reaching(self.transport, hold=hold).run(
-            "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance",
-            "--refmap=", "--", self.remote.url, f"+refs/heads/{branch}:{_base_ref(branch)}",
-        )  # fmt: skip
+    def _is_damaged(self) -> bool:
+        """Asked of the mirror alone: a connection that breaks in the middle of a pack looks like a broken pack of ours."""
+        try:
+            self.here.run("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        except GitFailed:
+            return True
+        return False
+
+    def _fetch_into(self, folder: Path, branch: str, *, hold: tuple[int, ...], is_ours: bool = False) -> None:
+        """Raises GitFailed where ``folder`` is a mirror of ours (not a new one) and damaged."""
+        git = self.git.at(folder).reaching(self.transport, hold=hold)
+
+        def fetch() -> None:
+            try:
+                git.run(
+                    "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
+                    "--no-auto-maintenance", "--refmap=", "--", self.remote.url,
+                    f"+refs/heads/{branch}:{_base_ref(branch)}",
+                )  # fmt: skip
+            except GitFailed as e:
+                if is_ours and is_damage(e) and self._is_damaged():
+                    raise
+                raise remote_error(e, doing=f"fetching {branch} of repository {self.remote.name}") from e
+
+        again(fetch, should_stop=self.git.should_stop)
 
     def _build(self, branch: str, commit: Oid, *, hold: tuple[int, ...]) -> None:
         fresh, broken = self.folder.with_suffix(".new"), self.folder.with_suffix(".broken")
@@ -206,9 +225,9 @@ class Mirror:
             with (fresh / "config").open("a") as config:
                 config.write(_CONFIG)
             harden(fresh)
-            self._fetch_into(fresh, branch, hold=hold)
         except GitFailed as e:
-            raise remote_error(e, doing=f"fetching repository {self.remote.name}") from e
+            raise local_error(e, doing=f"making a mirror of {self.remote.name}") from e
+        self._fetch_into(fresh, branch, hold=hold)
         if self.folder.exists():
             self._rescue(fresh, oid=commit)
             shutil.rmtree(broken, ignore_errors=True)
@@ -236,19 +255,15 @@ class Mirror:
     def _lock(self) -> Iterator[tuple[int, ...]]:
         fd = os.open(self.folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as e:
-                    if time.monotonic() > deadline:
-                        raise TransientError(
-                            f"the mirror of {self.remote.name} stays locked",
-                            why="another process has been fetching it for too long",
-                            fix="look for a hanging git fetch",
-                        ) from e
-                    time.sleep(_LOCK_POLL_SECONDS)
+            if not take(fd, seconds=_LOCK_SECONDS, should_stop=self.git.should_stop):
+                is_stopped = self.git.should_stop()
+                raise TransientError(
+                    f"the mirror of {self.remote.name} is locked",
+                    why="the attempt is being stopped"
+                    if is_stopped
+                    else "another process has been fetching it for too long",
+                    fix="" if is_stopped else "look for a hanging git fetch",
+                )
             yield (fd,)
         finally:
             os.close(fd)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from tamma.adapters.git.command import Git, GitFailed
+from tamma.adapters.git.again import again
+from tamma.adapters.git.command import Git, GitFailed, Output
 from tamma.adapters.git.trouble import last_words, remote_error
 from tamma.core.errors import PermanentError, RefusedByPolicy
 from tamma.core.ids import Oid, is_safe_branch
@@ -29,18 +30,23 @@ def push_commit(git: Git, url: str, commit: Oid, *, branch: str, expected: Oid |
     assert _OID.fullmatch(commit), commit
     assert expected is None or _OID.fullmatch(expected), expected
     ref = f"refs/heads/{branch}"
-    try:
-        said = git.run(
-            "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no",
-            f"--force-with-lease={ref}:{expected or ''}", "--", url, f"{commit}:{ref}",
-            ok=(0, 1),
-        )  # fmt: skip
-    except GitFailed as e:
-        raise remote_error(e, doing=f"pushing {branch}") from e
-    line = _status_line(said.stdout, ref)
-    if line is None:
-        raise remote_error(GitFailed(["push"], code=said.code, stderr=said.stderr), doing=f"pushing {branch}")
-    flag, summary = line
+
+    def push() -> tuple[Output, str, str]:
+        try:
+            said = git.run(
+                "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no",
+                f"--force-with-lease={ref}:{expected or ''}", "--", url, f"{commit}:{ref}",
+                ok=(0, 1),
+            )  # fmt: skip
+        except GitFailed as e:
+            raise remote_error(e, doing=f"pushing {branch}") from e
+        line = _status_line(said.stdout, ref)
+        if line is None:
+            raise remote_error(GitFailed(["push"], code=said.code, stderr=said.stderr), doing=f"pushing {branch}")
+        return said, *line
+
+    # A push whose answer was lost finds its own commit the next time, which git tells as "up to date".
+    said, flag, summary = again(push, should_stop=git.should_stop)
     if flag == "=":
         return PushResult.ALREADY_THERE
     if flag != "!":

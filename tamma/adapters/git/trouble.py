@@ -31,9 +31,13 @@ _DISK_FULL: Final = re.compile(r"no space left|out of disk ?space|disk quota", r
 _LOCAL_DAMAGE: Final = re.compile(
     r"bad object|corrupt|not a git repository: |unable to read|missing blob|missing tree|missing commit|bad tree"
     r"|index file .* (?:is too small|smaller)|packfile .* (?:cannot be|truncated|claims)|bad config|unresolved delta"
-    r"|cannot (?:read|open) .*pack|invalid sha1 pointer|bad ref|broken|inflate|did not receive expected object|not a valid object|bad signature",
+    r"|cannot (?:read|open) .*pack|invalid sha1 pointer|bad ref|broken (?!pipe)|inflate|did not receive expected object|not a valid object|bad signature",
     re.IGNORECASE,
 )
+
+
+class RemoteAway(TransientError):
+    """The remote did not answer, or broke off: the same call may succeed in a moment."""
 
 
 def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
@@ -45,7 +49,7 @@ def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
     for pattern, fix in _PERMANENT:
         if re.search(pattern, text):
             return PermanentError(f"{doing} failed", why=why, fix=fix)
-    return TransientError(f"{doing} failed", why=why, fix="try again when the remote can be reached")
+    return RemoteAway(f"{doing} failed", why=why, fix="try again when the remote can be reached")
 
 
 def local_error(failed: GitFailed, *, doing: str) -> TammaError:
@@ -67,6 +71,11 @@ def is_damage(failed: GitFailed) -> bool:
     """Whether our own mirror looks broken; what the remote says about itself does not count."""
     lines = [line for line in failed.stderr.splitlines() if not line.startswith("remote:")]
     return bool(_LOCAL_DAMAGE.search("\n".join(lines)))
+
+
+def is_missing(failed: GitFailed) -> bool:
+    """Whether git looked here for an object that must be here, and did not find it."""
+    return "needed a single revision" in failed.stderr.lower()
 
 
 def last_words(stderr: str, *, chars_max: int = 500) -> str:

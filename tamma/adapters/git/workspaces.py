@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import stat
@@ -17,9 +16,10 @@ from tamma.adapters.git.capture import Author
 from tamma.adapters.git.cleanup import make_private
 from tamma.adapters.git.command import PROTOCOLS, REMOTE_SECONDS, Git, GitFailed, Transport
 from tamma.adapters.git.mirror import Mirror
-from tamma.adapters.git.trouble import disk_error, local_error
+from tamma.adapters.git.trouble import disk_error, is_damage, local_error
 from tamma.adapters.git.walk import DEFAULT_EXCLUDES
 from tamma.adapters.git.workspace import GitWorkspace, Settings
+from tamma.adapters.proc.locks import never, take_now
 from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError, TammaError
 from tamma.core.ids import Oid, TaskId, parse_task_id
@@ -67,6 +67,11 @@ class GitWorkspaces:
         self._remote_timeout = remote_timeout
         self._found: Git | None = None
         self._open: dict[Path, GitWorkspace] = {}
+        self._should_stop: Callable[[], bool] = never
+
+    def heed(self, should_stop: Callable[[], bool]) -> None:
+        """See the port."""
+        self._should_stop = should_stop
 
     def fetch_base(self, remote: Remote) -> Base:
         """See the port."""
@@ -121,6 +126,7 @@ class GitWorkspaces:
                 search_path=self._search_path,
                 protocols=self._protocols,
                 remote_seconds=self._remote_timeout.total_seconds(),
+                should_stop=lambda: self._should_stop(),
             )
         return self._found
 
@@ -154,20 +160,22 @@ class GitWorkspaces:
         raise PermanentError(f"no folder can be made for task {task_id}", why="it keeps vanishing")
 
     def _prepare(self, home: Path, mirror: Mirror, base: Base) -> GitWorkspace:
-        """Once more with a rebuilt mirror, should the first try find it broken."""
+        """Once more with a rebuilt mirror, should the first try find it broken: not for a full disk, or a git that was killed."""
         note = {"branch": base.branch, "commit": base.commit, "tree": base.tree}
         (home / "base.json").write_text(json.dumps(note))
         workspace = GitWorkspace(home, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
         try:
             workspace.prepare()
-        except GitFailed:
+        except GitFailed as e:
+            if not is_damage(e):
+                raise local_error(e, doing=f"checking out {base.commit}") from e
             for name in ("tree", "git"):
                 remove_tree(home / name, root=home)
             mirror.rebuild(base.branch, base.commit)
             try:
                 workspace.prepare()
-            except GitFailed as e:
-                raise local_error(e, doing=f"checking out {base.commit}") from e
+            except GitFailed as again:
+                raise local_error(again, doing=f"checking out {base.commit}") from again
         except OSError as e:
             raise disk_error(e, doing=f"checking out {base.commit}") from e
         return workspace
@@ -217,11 +225,6 @@ def _flock(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        yield take_now(fd)
     finally:
         os.close(fd)

@@ -7,7 +7,6 @@ the data folder: no stale pid file, reused pid, zombie or orphan backend can be 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tamma.adapters.postgres.install import Binaries
+from tamma.adapters.proc.locks import take_now
 from tamma.core.errors import ConfigError
 
 ROLE: Final = "tamma"
@@ -133,12 +133,10 @@ def launch(binaries: Binaries, *, data: Path, owner: Owner, log: Path, life: int
 def try_lock(path: Path) -> int | None:
     """A descriptor that holds the lock, or None while another process holds it. Closing it lets go."""
     descriptor = private_file(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    if take_now(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def private_file(path: Path, flags: int) -> int:

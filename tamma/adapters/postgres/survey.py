@@ -11,30 +11,50 @@ from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.sql import IS_CLAIMABLE, IS_DUE, IS_LIVE, IS_RUNNING, IS_UNRESERVED, TASK_COLUMNS
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.task import TaskState
-from tamma.ports.store import Reservation, Survey
+from tamma.ports.store import Reservation, Scope, Survey
 
 _AT: Final = "%(now)s::timestamptz"
 _NOW: Final = "SELECT tamma_now()"
 _RUNNING: Final = f"""SELECT {TASK_COLUMNS}, lease_expires_at <= {_AT} FROM task WHERE {IS_RUNNING}
     ORDER BY created_at, id"""
-_READY: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_AT)}
-    AND {IS_UNRESERVED.format(now=_AT)} ORDER BY priority DESC, created_at, id LIMIT %(limit)s"""
+_IS_SERVED: Final = "forge = %(forge)s AND repository = ANY(%(repositories)s::text[])"
+_IS_WORKABLE: Final = (
+    "forge = %(forge)s AND repository = ANY(%(workable)s::text[]) AND capabilities <@ %(capabilities)s::text[]"
+)
+# So many of each repository: the queue of a busy one must not hide that of another.
+_READY: Final = f"""SELECT {TASK_COLUMNS} FROM
+    (SELECT *, row_number() OVER (PARTITION BY repository ORDER BY priority DESC, created_at, id) AS place FROM task
+     WHERE {IS_CLAIMABLE} AND {IS_DUE.format(now=_AT)} AND {IS_UNRESERVED.format(now=_AT)} AND {_IS_WORKABLE}) AS ready
+    WHERE place <= %(limit)s ORDER BY priority DESC, created_at, id"""
 _RESERVED: Final = f"""SELECT id, forge, repository, dispatched_by, dispatch_until, dispatch_until <= {_AT} FROM task
     WHERE dispatched_by IS NOT NULL ORDER BY dispatch_until"""
-_NOTICES: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE notice IS NOT NULL ORDER BY created_at, id LIMIT %(limit)s"
+_NOTICES: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE notice IS NOT NULL AND {_IS_SERVED}
+    AND id > %(notices_after)s ORDER BY id LIMIT %(limit)s"""
 _SILENT: Final = f"""SELECT id FROM worker WHERE state IN ('online', 'draining')
     AND last_beat_at < {_AT} - %(patience)s::interval ORDER BY last_beat_at LIMIT %(limit)s"""
-_LIVE: Final = f"SELECT count(*) FROM task WHERE {IS_LIVE}"
+_LIVE: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE {IS_LIVE} AND {_IS_SERVED} AND id > %(live_after)s
+    ORDER BY id LIMIT %(limit)s"""
+_MOVING: Final = f"""SELECT (SELECT count(*) FROM task WHERE {IS_RUNNING} AND {_IS_SERVED})
+    + (SELECT count(*) FROM task WHERE {IS_CLAIMABLE} AND {_IS_WORKABLE})"""
 _FIRST_DUE: Final = f"""SELECT min(run_after) FROM task WHERE {IS_CLAIMABLE} AND state = '{TaskState.RETRYABLE}'
-    AND run_after > {_AT}"""
+    AND run_after > {_AT} AND {_IS_WORKABLE}"""
 
 
-def survey(pool: Pool, *, limit: int, patience: timedelta) -> Survey:
+def survey(
+    pool: Pool,
+    scope: Scope,
+    *,
+    limit: int,
+    patience: timedelta,
+    live_after: TaskId | None,
+    notices_after: TaskId | None,
+) -> Survey:
     """The facts; ``patience`` is how long a worker may give no sign of life."""
     with pool.transaction(is_snapshot=True) as connection:
         now_row = connection.execute(_NOW).fetchone()
         assert now_row is not None
-        asked = {"now": now_row[0], "limit": limit, "patience": patience}
+        asked = {"now": now_row[0], "limit": limit, "patience": patience} | _within(scope)
+        asked |= {"live_after": live_after or "", "notices_after": notices_after or ""}
 
         def read(statement: str) -> list[rows.Row]:
             return connection.execute(statement, asked).fetchall()
@@ -44,7 +64,8 @@ def survey(pool: Pool, *, limit: int, patience: timedelta) -> Survey:
         reserved = read(_RESERVED)
         notices = [rows.task_of(row) for row in read(_NOTICES)]
         silent = [WorkerId(row[0]) for row in read(_SILENT)]
-        live, first_due = read(_LIVE)[0][0], read(_FIRST_DUE)[0][0]
+        live = [rows.task_of(row) for row in read(_LIVE)]
+        moving, first_due = read(_MOVING)[0][0], read(_FIRST_DUE)[0][0]
     occupied: dict[tuple[str, str], int] = {}
     places = [(task.ref.forge, task.ref.repository) for task, _ in running]
     for place in places + [(row[1], row[2]) for row in reserved if not row[5]]:
@@ -57,10 +78,21 @@ def survey(pool: Pool, *, limit: int, patience: timedelta) -> Survey:
         overdue=tuple(_reservation_of(row) for row in reserved if row[5]),
         notices=tuple(notices),
         silent_workers=tuple(silent),
-        live=live,
+        live=tuple(live),
+        moving=moving,
         running=tuple(task for task, _ in running),
         first_due=None if first_due is None else rows.utc(first_due),
     )
+
+
+def _within(scope: Scope) -> dict[str, object]:
+    named = {
+        "repositories": scope.repositories,
+        "workable": scope.workable,
+        "capabilities": scope.capabilities,
+    }
+    lists = {name: [rows.text(value) for value in sorted(values)] for name, values in named.items()}
+    return {"forge": rows.text(scope.forge), **lists}
 
 
 def _reservation_of(row: rows.Row) -> Reservation:

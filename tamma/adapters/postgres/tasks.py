@@ -29,7 +29,7 @@ from tamma.core.event import NoticeSent, TaskCancelled, TaskCreated, TaskUnblock
 from tamma.core.ids import IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
-from tamma.ports.store import Survey, TaskDraft
+from tamma.ports.store import Scope, Survey, TaskDraft
 
 # Appended unless another task was made for the issue since the generation before: two deciders who read the same past
 # make one task, whoever else writes meanwhile. The partial unique index on live tasks says the same once more.
@@ -50,6 +50,7 @@ _CREATE: Final = f"""WITH draft AS MATERIALIZED
           FROM told RETURNING task.*)
     SELECT {TASK_COLUMNS} FROM t"""
 _GET: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s"
+_STARTING: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE starts_with(id, %(prefix)s) ORDER BY id LIMIT %(limit)s"
 _LEASE: Final = f"SELECT epoch, worker, lease_expires_at FROM task WHERE id = %(task_id)s AND {IS_RUNNING}"
 _NEWEST: Final = f"""SELECT DISTINCT ON (forge, repository, issue) {TASK_COLUMNS}
     FROM task JOIN unnest(%(forges)s::text[], %(repositories)s::text[], %(issues)s::text[])
@@ -114,6 +115,11 @@ class PostgresTasks:
             raise no_such_task(task_id)
         return task
 
+    def starting_with(self, prefix: str, *, limit: int) -> Sequence[Task]:
+        """Those whose id begins with ``prefix``, by id."""
+        found = self._pool.all(_STARTING, {"prefix": rows.text(prefix), "limit": limit})
+        return [rows.task_of(row) for row in found]
+
     def newest(self, refs: Collection[IssueRef], kind: TaskKind) -> Mapping[IssueRef, Task]:
         """The newest generation for each issue that has one; one query."""
         wanted = {
@@ -143,9 +149,21 @@ class PostgresTasks:
             return None
         return Lease(task_id=task_id, epoch=row[0], worker=WorkerId(row[1]), expires_at=rows.utc(row[2]))
 
-    def survey(self, *, limit: int, beat: timedelta, missed_beats_max: int) -> Survey:
+    def survey(
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        beat: timedelta,
+        missed_beats_max: int,
+        live_after: TaskId | None = None,
+        notices_after: TaskId | None = None,
+    ) -> Survey:
         """What a tick needs to know, in one snapshot. Reads only."""
-        return survey(self._pool, limit=limit, patience=beat * missed_beats_max)
+        patience = beat * missed_beats_max
+        return survey(
+            self._pool, scope, limit=limit, patience=patience, live_after=live_after, notices_after=notices_after
+        )
 
     def reserve(
         self, task_id: TaskId, *, by: WorkerId, duration: timedelta, running_max: int, running_per_repository_max: int

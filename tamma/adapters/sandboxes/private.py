@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,10 +15,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from tamma.adapters.proc.locks import take, take_now
 from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError, TransientError
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WAIT_SECONDS: Final = 60.0
 _PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
@@ -61,8 +62,8 @@ def _remove_left(root: Path, tag: str) -> None:
         with contextlib.suppress(OSError):
             descriptor = os.open(left, _OPEN)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(left, root=root)
+                if take_now(descriptor):
+                    remove_tree(left, root=root)
             finally:
                 os.close(descriptor)
 
@@ -74,7 +75,7 @@ def _prefix(tag: str) -> str:
 
 def _locked(folder: Path) -> Private:
     descriptor = os.open(folder, _OPEN)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    take(descriptor)
     return Private(folder, descriptor)
 
 
@@ -93,7 +94,7 @@ def _held(root: Path | None) -> Iterator[bool]:
         return
     try:
         found = os.fstat(descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        is_free = take(descriptor, seconds=_WAIT_SECONDS)
+        yield is_free and found.st_uid == os.geteuid() and not found.st_mode & 0o077
     finally:
         os.close(descriptor)

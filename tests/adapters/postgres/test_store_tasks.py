@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -15,10 +16,11 @@ from tamma.core.ids import IssueRef, Oid, TaskId, correlation_id, task_id
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.core.worker import WorkerState
-from tamma.ports.store import WorkerRole
+from tamma.ports.store import Scope, WorkerRole
 from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, World, draft, together
 
 NOBODY = TaskId("11111111-1111-5111-8111-111111111111")
+SCOPE = Scope(forge="local", repositories=frozenset({"demo"}), workable=frozenset({"demo"}))
 
 
 def reserve(world: World, task: Task, *, total: int = 9, each: int = 9) -> bool:
@@ -105,7 +107,7 @@ def test_a_reservation_takes_a_slot_until_the_claim(world: World) -> None:
     task = world.task(1)
     assert reserve(world, task)
     assert not reserve(world, task)
-    survey = world.store.tasks.survey(limit=10, beat=MINUTE, missed_beats_max=3)
+    survey = world.store.tasks.survey(SCOPE, limit=10, beat=MINUTE, missed_beats_max=3)
     assert (survey.ready, survey.occupied) == ((), {("local", "demo"): 1})
     assert world.store.claims.claim_next(worker=ANN, capabilities=(), duration=MINUTE) is None
     assert world.store.claims.claim(task.id, worker=ANN, duration=MINUTE).task.state is TaskState.RUNNING
@@ -136,7 +138,7 @@ def test_only_the_holder_or_time_frees_a_reservation(world: World) -> None:
     assert not world.store.tasks.unreserve(task.id, by=BOB)
     assert not world.store.tasks.unreserve(task.id)
     with world.later(by=2 * MINUTE) as later:
-        survey = later.tasks.survey(limit=10, beat=MINUTE, missed_beats_max=3)
+        survey = later.tasks.survey(SCOPE, limit=10, beat=MINUTE, missed_beats_max=3)
         assert [(r.task_id, r.by, r.is_overdue) for r in survey.overdue] == [(task.id, ORC, True)]
         assert [ready.id for ready in survey.ready] == [task.id, other.id]
         assert later.tasks.reserve(
@@ -213,15 +215,53 @@ def test_the_survey_tells_what_a_tick_needs(world: World) -> None:
     untold = world.ended(world.claimed(1), Outcome.DELIVERED)
     waiting = world.ended(world.claimed(2), Outcome.UNAVAILABLE)
     running, ready = world.claimed(3).task, world.task(4)
-    now = store.tasks.survey(limit=10, beat=MINUTE, missed_beats_max=3)
+    now = store.tasks.survey(SCOPE, limit=10, beat=MINUTE, missed_beats_max=3)
     assert (now.ready, now.running, now.expired) == ((ready,), (running,), ())
-    assert (now.notices, now.live, now.silent_workers) == ((untold,), 3, ())
+    assert (now.notices, now.silent_workers, now.moving) == ((untold,), (), 3)
+    assert {task.id for task in now.live} == {waiting.id, running.id, ready.id}
     assert now.first_due == waiting.run_after
     with world.later(by=timedelta(hours=1)) as later:
-        then = later.tasks.survey(limit=1, beat=MINUTE, missed_beats_max=3)
+        then = later.tasks.survey(SCOPE, limit=1, beat=MINUTE, missed_beats_max=3)
     assert then.now > now.now
     assert (then.expired, then.silent_workers, then.first_due) == ((running,), (ANN,), None)
     assert len(then.ready) == 1, "at most the limit"
+
+
+def test_the_queues_of_others_hide_no_task(world: World) -> None:
+    """Neither repositories of others, nor those that cannot be worked on, nor the long queue of one of ours take places."""
+    store = world.store
+    for n in range(4):
+        for repository in ("foreign", "unfit", "demo"):
+            world.task(n, repository=repository)
+    last = world.task("last", repository="young")
+    able = store.tasks.create(draft("able", repository="young", capabilities=("gpu",)))
+    scope = replace(SCOPE, repositories=frozenset({"demo", "unfit", "young"}), workable=frozenset({"demo", "young"}))
+    found = store.tasks.survey(scope, limit=2, beat=MINUTE, missed_beats_max=3)
+    assert [task.ref.repository for task in found.ready] == ["demo", "demo", "young"]
+    assert (found.ready[-1], found.moving) == (last, 5)
+    strong = store.tasks.survey(
+        replace(scope, capabilities=frozenset({"gpu"})), limit=2, beat=MINUTE, missed_beats_max=3
+    )
+    assert able in strong.ready
+
+
+def test_page_by_page_every_live_task_and_notice_comes(world: World) -> None:
+    """In an order that no write changes; those of other repositories take no places."""
+    store = world.store
+    live = {world.task(n).id for n in range(5)}
+    untold = {world.ended(world.claimed(n), Outcome.DELIVERED).id for n in range(10, 13)}
+    world.task(1, repository="foreign")
+    seen_live, seen_untold = set[str](), set[str]()
+    live_after = notices_after = None
+    for _ in range(3):
+        page = store.tasks.survey(
+            SCOPE, limit=2, beat=MINUTE, missed_beats_max=3, live_after=live_after, notices_after=notices_after
+        )
+        seen_live.update(task.id for task in page.live)
+        seen_untold.update(task.id for task in page.notices)
+        live_after = page.live[-1].id if page.live else live_after
+        notices_after = page.notices[-1].id if page.notices else notices_after
+    assert (seen_live, seen_untold) == (live, untold)
 
 
 def test_the_log_refuses_to_be_rewritten(world: World) -> None:

@@ -1,0 +1,75 @@
+"""Which task a person means: by its id, by the beginning of one, or by its issue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from tamma.core.errors import ConfigError, NoSuchTask
+from tamma.core.ids import IssueRef, TaskId, parse_task_id
+from tamma.core.task import Task, TaskKind
+from tamma.ports.store import Store
+
+SHORT_ID_CHARS: Final = 8
+_PREFIX: Final = re.compile(r"[0-9a-f-]{4,36}")
+_CANDIDATES_MAX: Final = 10
+_WAYS: Final = (
+    "write its id, the first 4 or more characters of it, or REPOSITORY#NUMBER; `tamma status` lists the tasks"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """``parse_issue`` reads an issue as a person writes it, and raises ConfigError for anything else."""
+
+    store: Store
+    parse_issue: Callable[[str], IssueRef]
+
+    def task_id(self, text: str) -> TaskId:
+        """A task's id: a whole one as it is, unknown or not. Raises ConfigError for what names none or several, NoSuchTask."""
+        found = self.named(text)
+        if found is None and _PREFIX.fullmatch(text.lower()):
+            raise NoSuchTask(f"no task's id begins with {text!r}", fix=_WAYS)
+        if found is None:
+            raise ConfigError(f"{text!r} names no task", why="it is neither a task's id nor an issue", fix=_WAYS)
+        if not isinstance(found, IssueRef):
+            return found
+        newest = self.store.tasks.newest([found], TaskKind.RESOLVE).get(found)
+        if newest is None:
+            raise NoSuchTask(f"issue {found} has no task", fix=f"`tamma explain {found}` tells why")
+        return newest.id
+
+    def named(self, text: str) -> TaskId | IssueRef | None:
+        """What is named: a task by its id or the beginning of one, or an issue; None where it could only be an issue's name.
+
+        A short number alone is an issue, not the beginning of an id. Raises ConfigError for the beginning of several ids.
+        """
+        digits = text.lower()
+        if "#" in text or (text.isdecimal() and len(text) < SHORT_ID_CHARS):
+            return self.parse_issue(text)
+        if not _PREFIX.fullmatch(digits):
+            return None
+        if len(digits) == len("00000000-0000-0000-0000-000000000000"):
+            return parse_task_id(digits)
+        found = self.store.tasks.starting_with(digits, limit=_CANDIDATES_MAX + 1)
+        if len(found) > 1:
+            raise _ambiguous(text, found)
+        return found[0].id if found else None
+
+
+def _ambiguous(text: str, found: Collection[Task]) -> ConfigError:
+    shown = [f"{task.id} {task.ref} {task.state}" for task in found][:_CANDIDATES_MAX]
+    more = ["and more"] if len(found) > _CANDIDATES_MAX else []
+    return ConfigError(
+        f"{text!r} is the beginning of several ids", why="\n        ".join([*shown, *more]), fix="write more of it"
+    )
+
+
+def short_ids(ids: Collection[TaskId]) -> dict[TaskId, str]:
+    """Each id cut to what tells it from the others, and no shorter than ``SHORT_ID_CHARS``."""
+    length = SHORT_ID_CHARS
+    while len({task_id[:length] for task_id in ids}) < len(set(ids)):
+        length += 1
+    return {task_id: task_id[:length] for task_id in ids}

@@ -1,0 +1,57 @@
+"""The README's way to a first change on one's own repository, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.test_readme import README
+from tests.support.project import GIT_ENV, git
+
+MEAN = "def mean(numbers):\n    return sum(numbers) / len(numbers)\n"
+AGENT = "cat > /dev/null; sed -i 's/len(numbers)$/(len(numbers) or 1)/' stats.py"
+CHECK = "check:\n\tpython3 -c 'import stats; assert stats.mean([1, 3]) == 2'\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A person's home: a checkout with a Makefile, and an editor that puts an agent's command line into what it opens."""
+    checkout = tmp_path / "my-repository"
+    checkout.mkdir()
+    (checkout / "stats.py").write_text(MEAN)
+    (checkout / "Makefile").write_text(CHECK)
+    git("init", "-q", "-b", "trunk", cwd=checkout)
+    git("add", "-A", cwd=checkout)
+    git("commit", "-q", "-m", "first", cwd=checkout)
+    agent, editor = tmp_path / "agent", tmp_path / "editor"
+    agent.write_text(f"#!/bin/sh\n{AGENT}\n")
+    editor.write_text(f'#!/bin/sh\nsed -i \'s|^# argv = \\["my-agent".*|argv = ["{agent}"]|\' "$1"\n')
+    for script in (agent, editor):
+        script.chmod(0o755)
+    return tmp_path
+
+
+def test_the_way_to_a_first_change_is_whole(home: Path, database_url: str) -> None:
+    """Each block of the section, in order: what it tells to type sets up, delivers, and merges, and Tamma knows that it did."""
+    tried = re.findall(r"^<!-- tried: \S+ -->\n```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert len(tried) == 3
+    env = GIT_ENV | {
+        "HOME": str(home),
+        "EDITOR": str(home / "editor"),
+        "DATABASE_URL": database_url,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    script = "\n".join(["set -e", *tried, "cd ~/tamma && tamma explain my-repository#1"])
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=home, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gate tests: pass" in done.stdout
+    assert "was merged" in done.stdout
+    assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "my-repository")
+    assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "tamma/forge/my-repository/repo.git")
