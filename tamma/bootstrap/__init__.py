@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from tamma.bootstrap.admin import embedded_url, propose_config, stop_database, upgrade_database
 from tamma.bootstrap.sessions import Session, look_ahead, open_orchestrator, open_session, open_worker
+from tamma.bootstrap.upkeep import back_up, exported_heads, grant_rights, restore, verify_database
 
 __all__ = [
     "Session",
+    "back_up",
     "embedded_url",
+    "exported_heads",
+    "grant_rights",
     "look_ahead",
     "open_orchestrator",
     "open_session",
     "open_worker",
     "propose_config",
+    "restore",
     "stop_database",
     "upgrade_database",
+    "verify_database",
 ]

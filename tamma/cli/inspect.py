@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamma.cli.moment import HELP, parse_moment
+from tamma.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
+    from tamma.engine.history import Standing
 
 FOLLOW_INTERVAL = timedelta(seconds=1)
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
+At = Annotated[str | None, typer.Option("--at", help=HELP, metavar="TIME")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def status(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many tasks, newest first.")] = 50,
+    at: At = None,
     json: Json = False,
 ) -> None:
     """Tasks, workers and what they are doing."""
@@ -34,10 +40,9 @@ def status(
     from tamma.engine.lookup import short_ids
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        store = session.store
-        counts = {state.value: n for state, n in store.tasks.counts().items()}
-        tasks = store.tasks.list(limit=limit)
-        workers = [w for w in store.workers.list() if w.state != "gone"]
+        found = _standing(session, limit=limit, at=at)
+    counts = {state.value: n for state, n in found.counts.items()}
+    tasks, workers = found.tasks, found.workers
     if json:
         shown = [
             {"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers
@@ -53,6 +58,17 @@ def status(
         print_table(rows, head=("issue", "state", "where", "attempt", "task", "title"))
     if workers:
         print_table([(w.id, w.role.value, w.state.value) for w in workers], head=("worker", "role", "state"))
+
+
+def _standing(session: Session, *, limit: int, at: str | None) -> Standing:
+    """Now from the tables, earlier from the log."""
+    from tamma.engine.history import Standing, standing
+
+    store = session.store
+    if at is not None:
+        return standing(store.events.all(at=parse_moment(at, now=store.ping())), limit=limit)
+    workers = [worker for worker in store.workers.list() if worker.state != "gone"]
+    return Standing(counts=store.tasks.counts(), tasks=store.tasks.list(limit=limit), workers=workers)
 
 
 def explain(
@@ -125,18 +141,22 @@ def events(
     issue: Annotated[
         str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")
     ] = None,
+    at: At = None,
     json: Json = False,
 ) -> None:
     """The event log: everything that happened, in order."""
     from tamma import bootstrap
     from tamma.cli.render import event_json, event_line
 
+    if follow and at is not None:
+        raise ConfigError("--follow and --at exclude each other", why="the past does not go on", fix="choose one")
     show = event_json if json else event_line
     with bootstrap.open_session(ctx.obj.config) as session:
         wanted = tag or (_issue_tag(session, issue) if issue else None)
         log = session.store.events
+        until = None if at is None else parse_moment(at, now=session.store.ping())
         cursor = log.head() if follow else 0
-        for event in log.tagged(wanted, limit=limit) if wanted else log.latest(limit=limit):
+        for event in log.tagged(wanted, limit=limit, at=until) if wanted else log.latest(limit=limit, at=until):
             print(show(event), flush=True)  # noqa: T201 — this is the output
         while follow:
             found, cursor = log.tail(cursor)

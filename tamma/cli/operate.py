@@ -1,4 +1,4 @@
-"""``tamma init``, ``doctor``, ``db …`` and ``task …``: operate."""
+"""``tamma init``, ``doctor`` and ``task …``: operate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ TaskArgument = Annotated[
     ),
 ]
 
-database = typer.Typer(help="The database: migrate, stop the embedded server, look.", no_args_is_help=True)
 task = typer.Typer(help="Tasks: add, retry, cancel, approve, and the work they left.", no_args_is_help=True)
 
 
@@ -27,7 +26,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("init")(init)
     app.command("doctor")(doctor)
-    app.add_typer(database, name="db")
     app.add_typer(task, name="task")
 
 
@@ -83,30 +81,6 @@ def doctor(ctx: typer.Context, json: Json = False) -> None:
         print_lines([""])
         print_table(found.settings, head=("setting", "value", "from"))
     raise typer.Exit(int(ExitCode.USAGE) if broken else 0)
-
-
-@database.command("upgrade")
-def db_upgrade(ctx: typer.Context) -> None:
-    """Bring the database's schema up to this version of Tamma."""
-    from tamma import bootstrap
-
-    typer.echo(bootstrap.upgrade_database(ctx.obj.config))
-
-
-@database.command("stop")
-def db_stop(ctx: typer.Context) -> None:
-    """Stop the embedded server, if it runs."""
-    from tamma import bootstrap
-
-    typer.echo(bootstrap.stop_database(ctx.obj.config))
-
-
-@database.command("url")
-def db_url(ctx: typer.Context) -> None:
-    """Print the address of the embedded server (starting it if needed), for psql and other tools."""
-    from tamma import bootstrap
-
-    typer.echo(bootstrap.embedded_url(ctx.obj.config))
 
 
 @task.command("add")

@@ -69,6 +69,11 @@ class Manifest:
     revision: str
     tables: Mapping[str, TableCopy]
 
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(table.rows for table in self.tables.values())
+
 
 def take(url: str, target: Path) -> Manifest:
     """Write a backup of this moment to ``target``, beside whoever works; the name appears only when the file is whole.

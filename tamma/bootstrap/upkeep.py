@@ -1,0 +1,87 @@
+"""What keeps a database fit and safe: proof that its log is whole, backups, rights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tamma.bootstrap import database
+from tamma.config.loader import load
+from tamma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tamma.adapters.postgres.backup import Manifest
+    from tamma.adapters.postgres.verify import Head, Report
+    from tamma.config.loader import Loaded
+
+_HEADS_BYTES_MAX: Final = 1_000_000_000
+
+
+def verify_database(config: Path | None, *, heads: Path | None) -> Report:
+    """Chain, fold and rules of the log; ``heads`` is a file that ``exported_heads`` filled earlier.
+
+    Raises ConfigError if the file cannot be read or there is no database, TransientError when it is away.
+    """
+    from tamma.adapters.postgres.verify import verify
+
+    return verify(_url(load(config)), heads=_read_heads(heads) if heads else None)
+
+
+def exported_heads(config: Path | None) -> list[str]:
+    """A JSON line for each stream: its last version and hash. Kept elsewhere, they prove that no history was written anew."""
+    from tamma.adapters.postgres.verify import heads
+
+    return [
+        json.dumps({"stream": head.stream, "version": head.version, "hash": head.hash})
+        for head in heads(_url(load(config)))
+    ]
+
+
+def back_up(config: Path | None, target: Path, *, with_proof: bool) -> tuple[Manifest, Report | None]:
+    """Write a backup, and prove it by restoring it into a scratch database. Raises what ``adapters.postgres.backup`` raises."""
+    from tamma.adapters.postgres import backup
+
+    url = _url(load(config))
+    taken = backup.take(url, target)
+    return taken, backup.prove(url, target) if with_proof else None
+
+
+def restore(config: Path | None, source: Path) -> tuple[Manifest, Report]:
+    """Load a backup into the configured database, or a new embedded one, and verify it."""
+    from tamma.adapters.postgres import backup
+    from tamma.adapters.postgres.verify import verify
+
+    loaded = load(config)
+    url = database.configured_url(loaded)
+    if url is None:
+        database.make_state_folder(loaded)
+        url = database.embedded(loaded).start()
+    return backup.put_back(url, source), verify(url)
+
+
+def grant_rights(config: Path | None, role: str, rights: str) -> None:
+    """Give a role of the database what it needs, as ``app`` or as ``reader``."""
+    from tamma.adapters.postgres.grants import Rights, grant
+
+    grant(_url(load(config)), role, Rights(rights))
+
+
+def _url(loaded: Loaded) -> str:
+    return database.ready_url(loaded, may_create=False)
+
+
+def _read_heads(file: Path) -> Mapping[str, Head]:
+    from tamma.adapters.postgres.verify import Head
+
+    try:
+        with file.open(encoding="utf-8") as source:
+            lines = source.read(_HEADS_BYTES_MAX).splitlines()
+        told = [json.loads(line) for line in lines if line.strip()]
+        heads = [Head(stream=str(t["stream"]), version=int(t["version"]), hash=str(t["hash"])) for t in told]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{file} cannot be read as heads", why=f"{error!r}", fix="name a file that `tamma db heads` has written"
+        ) from error
+    return {head.stream: head for head in heads}
