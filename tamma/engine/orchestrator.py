@@ -13,7 +13,7 @@ from typing import Final
 from tamma.core.attempt import Outcome, judge
 from tamma.core.errors import ConfigError, ExitCode, NotClaimable, TammaError, TransientError
 from tamma.core.event import TaskClaimed, task_stream
-from tamma.core.ids import TaskId
+from tamma.core.ids import TaskId, WorkerId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import Task, TaskState
 from tamma.engine.contained import trouble
@@ -264,10 +264,9 @@ class Orchestrator:
 
     def _bury_one(self, ended: Ended) -> None:
         task = self.store.tasks.get(ended.task_id)
-        process = f"{self.identity.host}:{ended.pid}:"
-        if task.state is TaskState.RUNNING and task.worker is not None and task.worker.startswith(process):
+        if task.state is TaskState.RUNNING and task.worker == ended.worker:
             self._reap_dead(task, ended)
-        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, process):
+        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, ended.worker):
             self._early_ends[task.id] += 1
             self._faults[task.id] += ended.exit_code > 0 and ended.exit_code not in NO_FAULT
             if self._early_ends[task.id] == 1:
@@ -279,16 +278,16 @@ class Orchestrator:
         else:
             del self._early_ends[task.id], self._faults[task.id]
 
-    def _has_claimed(self, task: Task, process: str) -> bool:
+    def _has_claimed(self, task: Task, worker: WorkerId) -> bool:
         """Whether the worker took the task before it ended; then it settled it by itself, to be tried again."""
         facts = (event.fact for event in self.store.events.stream(task_stream(task.id)))
-        return any(isinstance(fact, TaskClaimed) and fact.worker.startswith(process) for fact in facts)
+        return any(isinstance(fact, TaskClaimed) and fact.worker == worker for fact in facts)
 
     def _reap_dead(self, task: Task, ended: Ended) -> None:
         decision = judge(Outcome.CRASHED, task.counters, self.policies.retry, chance=self.chance.fraction())
         reason = f"its worker (pid {ended.pid}) ended with {ended.exit_code} and no word"
         self.store.claims.reap(
-            task.id, epoch=task.epoch, decision=decision, by=self.identity.id, reason=reason, dead=task.worker
+            task.id, epoch=task.epoch, decision=decision, by=self.identity.id, reason=reason, dead=ended.worker
         )
 
     # Waiting and ending

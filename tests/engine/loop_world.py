@@ -39,7 +39,7 @@ def a_loop(
         observer=Observer(store=store, forge=forge, intake=intake, policies=policies),
         herald=Herald(store=store, forge=forge, fail_points=NoFailPoints(), by=me.id, leases=policies.leases, trigger="tamma"),
         dispatcher=LocalDispatcher(
-            argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=workers_max, logs=tmp_path / "logs"
+            argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=workers_max, logs=tmp_path / "logs", host=me.host,
         ),
         interruption=Interruption(), tick_interval=timedelta(milliseconds=100), report=lambda _line: None,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tamma.adapters.postgres.store import PostgresStore
 from tamma.adapters.system import SystemClock
 from tamma.core.errors import ConfigError, ExitCode, PermanentError
 from tamma.core.event import task_stream
-from tamma.core.ids import IssueRef
+from tamma.core.ids import IssueRef, WorkerId
 from tamma.core.issue import Comment
 from tamma.core.task import Notice, TaskState
 from tamma.engine.orchestrator import Mode
@@ -114,3 +115,15 @@ def test_signals_at_once_are_one_wish(store: PostgresStore, tmp_path: Path, apar
         loop.signal(ExitCode.SIGTERM)
         clock.now += apart
     assert loop.run(Mode.FOREVER) is ends_with
+
+
+def test_a_reused_pid_is_somebody_else(store: PostgresStore, tmp_path: Path) -> None:
+    """A child that ended says nothing about the worker that had its pid before, and holds a task to this day."""
+    forge = MemoryForge(name="local")
+    loop = a_loop(store, forge, tmp_path, worker="raise SystemExit(1)")
+    task = loop.intake.find_or_create(forge.add_issue(), asked_by="ann")
+    pid = loop.dispatcher.start(task.id)
+    store.claims.claim(task.id, worker=WorkerId(f"here:{pid}:earlier"), duration=timedelta(minutes=1))
+    assert loop.dispatcher.wait(timedelta(seconds=10))
+    loop.tick()
+    assert store.tasks.get(task.id).state is TaskState.RUNNING
