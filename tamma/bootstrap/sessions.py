@@ -210,6 +210,7 @@ def open_orchestrator(
                 interruption=Interruption(),
                 tick_interval=timedelta(seconds=limits.tick_seconds),
                 drain_limit=timedelta(seconds=limits.drain_seconds),
+                revive=None if database.configured_url(loaded) else database.embedded(loaded).start,
             ),
             open_store=lambda: database.open_store(loaded, url, application_name="tamma watch", connections_max=1),
             troubles=troubles,
