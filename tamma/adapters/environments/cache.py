@@ -12,7 +12,6 @@ readers and alone by eviction, which never waits.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -29,7 +28,7 @@ from tamma.adapters.environments.locks import exclusive, exclusive_now, shared, 
 from tamma.adapters.environments.stamp import is_sound, seal
 from tamma.adapters.environments.toolchain import Toolchain
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import PermanentError
+from tamma.core.errors import PASSING, PermanentError
 from tamma.core.redact import bounded
 from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, SetupUnavailable
 from tamma.ports.sandbox import Box, Sandbox
@@ -41,7 +40,6 @@ _SIZE: Final = "size"
 _USED: Final = "used"
 _TRASH: Final = "trash-"
 _LOG_BYTES_MAX: Final = 262_144
-_DISK: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CachedEnvironments:
@@ -241,7 +239,7 @@ def _disk_may_be_full() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno not in _DISK:
+        if e.errno not in PASSING:
             raise
         raise SetupUnavailable("the environment could not be stored", why=str(e), fix="free some disk space") from e
 
