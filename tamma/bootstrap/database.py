@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tamma.core.errors import ConfigError, TransientError
+from tamma.core.errors import PASSING, ConfigError, TransientError
 
 if TYPE_CHECKING:
     from tamma.adapters.postgres.embedded import EmbeddedPostgres
     from tamma.adapters.postgres.store import PostgresStore
     from tamma.config.loader import Loaded
-
-_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
 def embedded(loaded: Loaded) -> EmbeddedPostgres:
@@ -49,7 +46,7 @@ def make_state_folder(loaded: Loaded) -> Path:
         if not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
-        if error.errno in _PASSING:
+        if error.errno in PASSING:
             raise TransientError(
                 f"the state folder {folder} cannot be made", why=str(error), fix="free some disk space or descriptors"
             ) from error

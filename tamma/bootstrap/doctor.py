@@ -9,17 +9,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from tamma.bootstrap import database, parts
+from tamma.bootstrap.programs import Programs, asked_for, require_environment
 from tamma.config import policies as mapped
 from tamma.config.fields import mask_password
 from tamma.config.loader import Loaded, load
+from tamma.config.policies import RepositoryConfig
 from tamma.config.reference import describe
-from tamma.core.errors import TammaError
+from tamma.config.schema import AgentKind, GateSettings
+from tamma.core.errors import ConfigError, TammaError
+from tamma.core.ids import BRANCH_PREFIX
 from tamma.core.redact import bounded
+from tamma.core.words import counted
 from tamma.ports.forge import Forge
 from tamma.ports.system import ProcessLimits
 
@@ -59,11 +63,19 @@ def _checks(loaded: Loaded) -> Iterator[Check]:
     forge: list[Forge] = []
     yield _tried("forge", lambda: _forge(loaded, forge))
     for name in [remote.name for remote in forge[0].repositories()] if forge else []:
-        yield _tried(f"repository {name}", partial(_repository, loaded, forge[0], name))
-        yield _tried(f"environment of {name}", partial(_environment, loaded, name))
-        yield _tried(f"agent of {name}", partial(_agent, loaded, name))
-        yield _tried(f"gates of {name}", partial(_gates, loaded, name))
+        yield from _about_repository(loaded, forge[0], name)
     yield _tried("sandbox", lambda: _sandbox(loaded))
+
+
+def _about_repository(loaded: Loaded, forge: Forge, name: str) -> Iterator[Check]:
+    in_base: dict[str, set[str]] = {}
+    own = mapped.for_repository(loaded.config, name)
+    yield _tried(f"repository {name}", lambda: _repository(loaded, forge, name, in_base))
+    programs = Programs(search_path=loaded.environ.get("PATH"), folder=loaded.base, in_base=in_base.get(name))
+    yield _tried(f"changes of {name}", lambda: _changes(loaded, forge, name))
+    yield _tried(f"environment of {name}", lambda: _environment(own, programs))
+    yield _tried(f"agent of {name}", lambda: _agent(loaded, own, programs))
+    yield _tried(f"gates of {name}", lambda: _gates(own, programs))
 
 
 def _tried(part: str, look: Callable[[], Check | str]) -> Check:
@@ -133,12 +145,16 @@ def _forge(loaded: Loaded, found: list[Forge]) -> Check | str:
     return f"{forge.name}, as {forge.user}: {', '.join(names)}"
 
 
-def _repository(loaded: Loaded, forge: Forge, name: str) -> Check | str:
+def _repository(loaded: Loaded, forge: Forge, name: str, in_base: dict[str, set[str]]) -> Check | str:
     remote = next(r for r in forge.repositories() if r.name == name)
     page = forge.open_issues(name, label=loaded.config.select.label.lower(), limit=loaded.config.limits.candidates_max)
     with tempfile.TemporaryDirectory() as scratch:
-        base = parts.workspaces_in(loaded, Path(scratch)).fetch_base(remote)
-    detail = f"base {base.branch} at {base.commit[:12]}, {len(page.issues)} issues ask for work"
+        workspaces = parts.workspaces_in(loaded, Path(scratch))
+        base = workspaces.fetch_base(remote)
+        wanted = set(asked_for(mapped.for_repository(loaded.config, name)))
+        in_base[name] = {path for path in wanted if workspaces.read_file(remote, base.commit, path) is not None}
+    asking = counted(len(page.issues), "issue asks", "issues ask")
+    detail = f"base {base.branch} at {base.commit[:12]}, {asking} for work"
     if page.malformed:
         worst = page.malformed[0]
         return Check(
@@ -149,56 +165,55 @@ def _repository(loaded: Loaded, forge: Forge, name: str) -> Check | str:
     return detail
 
 
-def _environment(loaded: Loaded, name: str) -> Check | str:
-    setup = mapped.for_repository(loaded.config, name).environment.setup
-    for argv in setup:
-        if not _is_found(loaded, argv[0]):
+def _changes(loaded: Loaded, forge: Forge, name: str) -> Check | str:
+    """Deliveries of a repository stop at a file of changes that cannot be read or written: better told before."""
+    for folder in parts.local_folders(loaded, name):
+        if not folder.exists() and not folder.parent.is_dir():
             return Check(
-                part=f"environment of {name}",
-                state="broken",
-                detail=f"{argv[0]} is not on PATH",
-                fix="install it, or correct environment.setup",
+                part=f"changes of {name}", state="broken", detail=f"{folder.parent} is not there", fix="make it"
             )
-    return f"{len(setup)} commands prepare it" if setup else "none is needed"
+        with tempfile.TemporaryFile(dir=folder if folder.exists() else folder.parent):
+            pass
+    forge.changes(
+        name, head=f"{BRANCH_PREFIX}doctor"
+    )  # refused where a file cannot be read, whichever branch is asked for
+    return f"{counted(forge.count_open_changes(name), 'change')} of ours open; issues and changes can be written"
 
 
-def _is_found(loaded: Loaded, program: str) -> bool:
-    """Whether it is on the search path; one that is filled in, or named by its place, is found when it is run."""
-    return "{" in program or "/" in program or shutil.which(program, path=loaded.environ.get("PATH")) is not None
+def _environment(own: RepositoryConfig, programs: Programs) -> Check | str:
+    unknown = [
+        programs.require(argv[0], key="environment.setup", may_be_made=n > 0)
+        for n, argv in enumerate(own.environment.setup)
+    ]
+    told = f"{counted(len(unknown), 'command prepares', 'commands prepare')} it" if unknown else "none is needed"
+    return "; ".join([told, *filter(None, dict.fromkeys(unknown))])
 
 
-def _agent(loaded: Loaded, name: str) -> Check | str:
-    settings = mapped.for_repository(loaded.config, name).agent
-    agent = parts.agent(loaded, settings)
-    if settings.argv and not _is_found(loaded, settings.argv[0]):
-        return Check(
-            part=f"agent of {name}",
-            state="broken",
-            detail=f"{settings.argv[0]} is not on PATH",
-            fix="install it, or correct agent.argv",
-        )
-    return agent.name
+def _agent(loaded: Loaded, own: RepositoryConfig, programs: Programs) -> Check | str:
+    agent = parts.agent(loaded, own.agent)
+    require_environment(own, (*own.agent.argv, *own.agent.env.values()), key="agent.argv")
+    unknown = programs.require(own.agent.argv[0], key="agent.argv") if own.agent.kind is AgentKind.COMMAND else ""
+    return f"{agent.name}; {unknown}" if unknown else agent.name
 
 
-def _gates(loaded: Loaded, name: str) -> Check | str:
-    own = mapped.for_repository(loaded.config, name)
+def _gates(own: RepositoryConfig, programs: Programs) -> Check | str:
     if not own.gates:
         return Check(
-            part=f"gates of {name}",
+            part=f"gates of {own.name}",
             state="warning",
             detail="none: every change that stays in its budget is delivered",
             fix="`tamma init` proposes some",
         )
-    for gate in own.gates:
-        program = gate.argv[0]
-        if not _is_found(loaded, program):
-            return Check(
-                part=f"gates of {name}",
-                state="broken",
-                detail=f"{gate.name}: {program} is not on PATH",
-                fix="install it, or prepare it in [environment]",
-            )
-    return ", ".join(gate.name for gate in own.gates)
+    found = [_gate(own, gate, programs) for gate in own.gates]
+    return "; ".join([", ".join(gate.name for gate in own.gates), *filter(None, dict.fromkeys(found))])
+
+
+def _gate(own: RepositoryConfig, gate: GateSettings, programs: Programs) -> str:
+    try:
+        require_environment(own, (*gate.argv, *gate.env.values()), key="the gate's argv")
+        return programs.require(gate.argv[0], key="the gate's argv", cwd=gate.cwd)
+    except ConfigError as error:
+        raise ConfigError(f"{gate.name}: {error.what}", why=error.why, fix=error.fix) from error
 
 
 def _sandbox(loaded: Loaded) -> Check:

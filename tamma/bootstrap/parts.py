@@ -48,12 +48,11 @@ def policies(loaded: Loaded) -> Policies:
     )
 
 
-def identity() -> Identity:
-    """This process, for as long as it lives."""
+def identity(boot: str | None = None) -> Identity:
+    """This process, for as long as it lives; ``boot`` where whoever started it chose its boot id."""
     host, pid = socket.gethostname(), os.getpid()
-    return Identity(
-        id=worker_id(host=host, pid=pid, boot=secrets.token_hex(8)), host=host, pid=pid, release=version("tamma")
-    )
+    me = worker_id(host=host, pid=pid, boot=boot or secrets.token_hex(8))
+    return Identity(id=me, host=host, pid=pid, release=version("tamma"))
 
 
 def redactor(loaded: Loaded) -> Redactor:
@@ -126,6 +125,14 @@ def _local_repository(loaded: Loaded, root: Path, name: str) -> LocalRepository:
         changes=loaded.resolve(table.changes or root / name / "changes"),
         base_branch=table.base_branch,
     )
+
+
+def local_folders(loaded: Loaded, name: str) -> tuple[Path, ...]:
+    """Where a forge on this machine keeps a repository's issues and changes."""
+    if loaded.config.forge.kind is not ForgeKind.LOCAL:
+        return ()
+    repository = _local_repository(loaded, loaded.resolve(loaded.config.forge.root), name)
+    return repository.issues, repository.changes
 
 
 FORGES: Final[Mapping[ForgeKind, Callable[[Loaded], Forge]]] = {ForgeKind.LOCAL: _local_forge}

@@ -16,7 +16,7 @@ from tamma.bootstrap import database, parts
 from tamma.config.loader import Loaded, load
 from tamma.core.change import ChangeState
 from tamma.core.errors import ExitCode, NotClaimable
-from tamma.core.ids import IssueRef, TaskId
+from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
 from tamma.core.reconcile import Action
 from tamma.engine.delivery import change_of_issue
 from tamma.engine.explain import Explainer
@@ -139,7 +139,7 @@ def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None =
     store = LoggedStore(database.open_store(loaded, url, application_name="tamma work"))
     sandbox = parts.sandbox(loaded)
     deps = WorkerDeps(
-        identity=parts.identity(),
+        identity=parts.identity(loaded.environ.get(BOOT_ID_VARIABLE)),
         store=store,
         open_store=lambda: database.open_store(loaded, url, application_name="tamma beat", connections_max=1),
         forge=forge,
@@ -203,13 +203,14 @@ def open_orchestrator(
                 observer=_observer(session, store),
                 intake=session.intake,
                 herald=herald,
-                dispatcher=_dispatcher(loaded),
+                dispatcher=_dispatcher(loaded, host=me.host),
                 policies=session.policies,
                 clock=SystemClock(),
                 chance=SystemChance(),
                 interruption=Interruption(),
                 tick_interval=timedelta(seconds=limits.tick_seconds),
                 drain_limit=timedelta(seconds=limits.drain_seconds),
+                revive=None if database.configured_url(loaded) else database.embedded(loaded).start,
             ),
             open_store=lambda: database.open_store(loaded, url, application_name="tamma watch", connections_max=1),
             troubles=troubles,
@@ -218,7 +219,7 @@ def open_orchestrator(
         store.close()
 
 
-def _dispatcher(loaded: Loaded) -> LocalDispatcher:
+def _dispatcher(loaded: Loaded, *, host: str) -> LocalDispatcher:
     config = ["--config", str(loaded.path)] if loaded.path else []
     return LocalDispatcher(
         argv=[sys.executable, "-m", "tamma", *config],
@@ -226,6 +227,7 @@ def _dispatcher(loaded: Loaded) -> LocalDispatcher:
         cwd=Path.cwd(),
         workers_max=loaded.config.limits.workers,
         logs=database.state_folder(loaded) / "logs",
+        host=host,
     )
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from typing import Final
 
 import typer
 
-from tamma.core.errors import ExitCode, TammaError
-
-# The machine is short of something: nobody's bug.
-_SHORT_OF: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+from tamma.core.errors import PASSING, ExitCode, TammaError
 
 
 def code_of(command: Callable[[], object]) -> int:
@@ -43,7 +38,7 @@ def _code_of_unwritten(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):  # as `| head` does it: no error of ours
         drop_output()
         return 0
-    if error.errno not in _SHORT_OF:
+    if error.errno not in PASSING:
         return _end_of(error)
     drop_output()
     say("something could not be written", why=str(error), fix="make room, then try again")

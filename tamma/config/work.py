@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from tamma.config import placeholders
 from tamma.config.fields import (
     DAY_SECONDS,
     GIB,
@@ -62,15 +63,16 @@ class AgentSettings(Section):
     kind: AgentKind = Field(
         default=AgentKind.COMMAND, description="`command` runs argv; `scripted` plays a script, for trying Tamma out."
     )
-    argv: Argv = Field(
+    argv: Annotated[Argv, AfterValidator(placeholders.agent_argv)] = Field(
         default=(),
-        description="Command line of the agent; {prompt_file} and {environment} are replaced. Run in the checkout.",
+        description="Command line of the agent, run in the checkout; a program's path is relative to it. {prompt_file}, "
+        "{environment} and others are filled in (docs/agents.md).",
         examples=[("my-agent", "--non-interactive")],
     )
     prompt: PromptWay = Field(
         default=PromptWay.STDIN, description="How argv gets its prompt: on `stdin`, or only as a `file`."
     )
-    env: Env = Field(
+    env: Annotated[Env, AfterValidator(placeholders.agent_env)] = Field(
         default={},
         description="Variables set for the agent. No secrets here: pass them through env_allow.",
         examples=[{"CI": "1"}],
@@ -105,10 +107,12 @@ class AgentSettings(Section):
 class EnvironmentSettings(Section):
     """What the repository needs before its gates and agent can run: built once, cached by what defines it."""
 
-    setup: Annotated[tuple[Argv, ...], Field(max_length=100)] = Field(
-        default=_ENVIRONMENT.setup,
-        description="Command lines run in order in a checkout of the base; {environment} is the folder to fill.",
-        examples=[(("python3", "-m", "venv", "{environment}"),)],
+    setup: Annotated[tuple[Annotated[Argv, AfterValidator(placeholders.set_up_argv)], ...], Field(max_length=100)] = (
+        Field(
+            default=_ENVIRONMENT.setup,
+            description="Command lines run in order in a checkout of the base; {environment} is the folder to fill.",
+            examples=[(("python3", "-m", "venv", "{environment}"),)],
+        )
     )
     inputs: Names = Field(
         default=_ENVIRONMENT.inputs,
@@ -143,12 +147,15 @@ class GateSettings(Section):
         examples=["tests"],
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:-]*$",
     )
-    argv: Argv = Field(
-        description="Command line; {environment} and {report} are replaced.",
+    argv: Annotated[Argv, AfterValidator(placeholders.gate_argv)] = Field(
+        description="Command line, run in the checkout; a program's path is relative to cwd. {environment} and {report} are "
+        "filled in.",
         min_length=1,
         examples=[("python3", "-m", "pytest", "-q")],
     )
-    env: Env = Field(default={}, description="Variables set for the command.", examples=[{"CI": "1"}])
+    env: Annotated[Env, AfterValidator(placeholders.gate_env)] = Field(
+        default={}, description="Variables set for the command.", examples=[{"CI": "1"}]
+    )
     cwd: FolderInside = Field(default=_GATE.cwd, description="Folder to run in, relative to the checkout.")
     timeout_seconds: Number = Field(
         default=_GATE.timeout.total_seconds(), gt=0, le=DAY_SECONDS, description="Longest it may take; then it fails."

@@ -5,8 +5,15 @@ Every error is told in three parts: what happened, why, and what to do next.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum, unique
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# The machine is short of something, or it will be mounted otherwise in a moment: nobody's mistake, and it passes.
+PASSING: Final = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EROFS,
+})  # fmt: skip
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 @unique
@@ -126,3 +133,19 @@ class TaskCancelled(NotClaimable):
 
 class IllegalTransition(AssertionError):
     """A state change that the table does not know: a bug in Tamma."""
+
+
+def of_os_error(error: OSError, *, doing: str) -> TransientError | ConfigError | None:
+    """What the system refused in a place of our own, as an error that says who should act; None where it may be our bug."""
+    if error.errno in PASSING:
+        fixes = {errno.EMFILE: "raise the limit of open files (ulimit -n)", errno.EROFS: "mount it to be written to"}
+        fix = fixes.get(error.errno or 0, "free some disk space or memory")
+        return TransientError(f"{doing} failed", why=str(error), fix=f"{fix}, then try again")
+    if error.errno in _DENIED:
+        place = error.filename if isinstance(error.filename, str) else "the state folder"
+        return ConfigError(
+            f"{doing} failed",
+            why=str(error),
+            fix=f"Tamma's user must own {place}: stop everything, then `chown -R` it (docs/operations.md)",
+        )
+    return None

@@ -85,6 +85,10 @@ def worker_id(*, host: str, pid: int, boot: str) -> WorkerId:
     return WorkerId(f"{host}:{pid}:{boot}")
 
 
+# A dispatcher tells its child the boot id, so that it knows the child's identity exactly.
+BOOT_ID_VARIABLE: Final = "TAMMA_BOOT_ID"
+
+
 def issue_key(ref: IssueRef) -> str:
     """The issue's part of a branch name: its number, made harmless.
 

@@ -1,16 +1,18 @@
-"""Keeps an attempt's lease alive from a thread and a connection of its own, and tells the attempt when to stop."""
+"""Signs of life from a thread and a connection of its own: of an attempt's lease, and of a process that is busy or waits."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from datetime import timedelta
 from types import TracebackType
 
 from tamma.core.errors import LeaseLost, TammaError, TransientError
+from tamma.core.ids import WorkerId
 from tamma.core.lease import Lease
 from tamma.core.policy import LeasePolicy
-from tamma.ports.store import Store
+from tamma.ports.store import Store, Workers
 from tamma.ports.system import Clock
 
 
@@ -73,3 +75,31 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
             self._renewed_at = asked_at
         if store is not None:
             store.close()
+
+
+class Pulse(AbstractContextManager["Pulse"]):
+    """Beats for a registered process until left, however long what it does takes; a beat that fails is the next one's."""
+
+    def __init__(self, workers: Workers, *, worker: WorkerId, beat: timedelta) -> None:
+        self._workers = workers
+        self._worker = worker
+        self._beat = beat
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_left, name="pulse", daemon=True)
+
+    def __enter__(self) -> Pulse:
+        """Start beating."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop beating; returns soon even if the database does not answer."""
+        self._left.set()
+        self._thread.join(timeout=2)
+
+    def _beat_until_left(self) -> None:
+        while not self._left.wait(self._beat.total_seconds()):
+            with suppress(TammaError):
+                self._workers.beat(self._worker)

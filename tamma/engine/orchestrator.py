@@ -13,11 +13,12 @@ from typing import Final
 from tamma.core.attempt import Outcome, judge
 from tamma.core.errors import ConfigError, ExitCode, NotClaimable, TammaError, TransientError
 from tamma.core.event import TaskClaimed, task_stream
-from tamma.core.ids import TaskId
+from tamma.core.ids import TaskId, WorkerId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import Task, TaskState
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Coverage
+from tamma.engine.heartbeat import Pulse
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
 from tamma.engine.observer import Observer, Sighting
@@ -30,6 +31,8 @@ POLL: Final = timedelta(milliseconds=500)
 POLL_FIRST: Final = timedelta(milliseconds=50)
 # Whoever asks to stop may ask several times at once (a supervisor and its wrapper, a key held down): that is one wish.
 BURST: Final = timedelta(seconds=1)
+# How long a worker may take to give its task back once it was asked to; then it is killed, and its task is reaped.
+STOP_LIMIT: Final = timedelta(seconds=60)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
@@ -63,7 +66,8 @@ class PutOff:
 
 @dataclass(slots=True, kw_only=True)
 class Orchestrator:
-    """One process's loop. ``report`` is told what went wrong with one action or one repository: never fatal."""
+    """One process's loop. ``report`` is told what went wrong with one action or one repository: never fatal. ``revive``
+    brings a database of our own back that is away; None where it is not ours."""
 
     identity: Identity
     store: Store
@@ -77,6 +81,8 @@ class Orchestrator:
     interruption: Interruption
     tick_interval: timedelta = timedelta(seconds=5)
     drain_limit: timedelta = timedelta(seconds=20)
+    stop_limit: timedelta = STOP_LIMIT
+    revive: Callable[[], object] | None = None
     report: Callable[[str], None] = print
     _early_ends: Counter[TaskId] = field(default_factory=Counter)
     _faults: Counter[TaskId] = field(default_factory=Counter)
@@ -114,8 +120,9 @@ class Orchestrator:
             capabilities=me.capabilities,
         )
         try:
-            exit_code = self._loop(mode)
-            return self._drain() if self._signals else exit_code
+            with Pulse(self.store.workers, worker=me.id, beat=self.policies.leases.beat):
+                exit_code = self._loop(mode)
+                return self._drain() if self._signals else exit_code
         finally:
             with suppress(TammaError):
                 self.store.workers.change_state(me.id, WorkerState.GONE, reason="ended")
@@ -142,12 +149,19 @@ class Orchestrator:
             self.tick()
         except TransientError as error:
             self._tell_once(f"the tick was given up: {error}")
+            self._revive_safely()
             return False
         return True
 
+    def _revive_safely(self) -> None:
+        if self.revive is not None:
+            try:
+                self.revive()
+            except TammaError as error:
+                self._tell_once(f"the database could not be started again: {error}")
+
     def tick(self) -> tuple[Action, ...]:
         """Observe, decide, perform; the actions that were decided."""
-        self.store.workers.beat(self.identity.id)
         self._bury()
         sighting = self.observer.observe(slots=self.dispatcher.slots)
         actions = tuple(action for action in self.decide(sighting) if not self._is_put_off(action))
@@ -264,10 +278,9 @@ class Orchestrator:
 
     def _bury_one(self, ended: Ended) -> None:
         task = self.store.tasks.get(ended.task_id)
-        process = f"{self.identity.host}:{ended.pid}:"
-        if task.state is TaskState.RUNNING and task.worker is not None and task.worker.startswith(process):
+        if task.state is TaskState.RUNNING and task.worker == ended.worker:
             self._reap_dead(task, ended)
-        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, process):
+        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, ended.worker):
             self._early_ends[task.id] += 1
             self._faults[task.id] += ended.exit_code > 0 and ended.exit_code not in NO_FAULT
             if self._early_ends[task.id] == 1:
@@ -279,16 +292,16 @@ class Orchestrator:
         else:
             del self._early_ends[task.id], self._faults[task.id]
 
-    def _has_claimed(self, task: Task, process: str) -> bool:
+    def _has_claimed(self, task: Task, worker: WorkerId) -> bool:
         """Whether the worker took the task before it ended; then it settled it by itself, to be tried again."""
         facts = (event.fact for event in self.store.events.stream(task_stream(task.id)))
-        return any(isinstance(fact, TaskClaimed) and fact.worker.startswith(process) for fact in facts)
+        return any(isinstance(fact, TaskClaimed) and fact.worker == worker for fact in facts)
 
     def _reap_dead(self, task: Task, ended: Ended) -> None:
         decision = judge(Outcome.CRASHED, task.counters, self.policies.retry, chance=self.chance.fraction())
         reason = f"its worker (pid {ended.pid}) ended with {ended.exit_code} and no word"
         self.store.claims.reap(
-            task.id, epoch=task.epoch, decision=decision, by=self.identity.id, reason=reason, dead=task.worker
+            task.id, epoch=task.epoch, decision=decision, by=self.identity.id, reason=reason, dead=ended.worker
         )
 
     # Waiting and ending
@@ -334,27 +347,32 @@ class Orchestrator:
     def _wait_for_own_workers(self) -> None:
         while self.dispatcher.running() and not self._signals:
             self.dispatcher.wait(POLL)
-            with suppress(TransientError):  # the workers go on by themselves
-                self.store.workers.beat(self.identity.id)
         self._bury()
 
     def _drain(self) -> ExitCode:
-        """First signal: start nothing, let workers finish for a while, then ask them to stop. Second: ask at once. Third: kill."""
+        """First signal: start nothing, let workers finish for a while, then ask them to stop. Second: ask at once. Third, or
+        when they do not stop: kill."""
         with suppress(TammaError):
             self.store.workers.change_state(self.identity.id, WorkerState.DRAINING, reason="signal")
+        if running := len(self.dispatcher.running()):
+            self.report(f"draining: {running} {_workers(running)} running, press Ctrl-C again to stop them")
         until = self.clock.monotonic() + self.drain_limit.total_seconds()
-        asked = False
-        while self.dispatcher.running():
+        asked_at: float | None = None
+        while running := len(self.dispatcher.running()):
+            now = self.clock.monotonic()
             if self._signals >= 3:
                 self.dispatcher.kill()
-            elif not asked and (self._signals >= 2 or self.clock.monotonic() >= until):
-                asked = True
+            elif asked_at is None and (self._signals >= 2 or now >= until):
+                asked_at = now
                 self.dispatcher.drain()
+            elif asked_at is not None and now - asked_at >= self.stop_limit.total_seconds():
+                limit = f"{self.stop_limit.total_seconds():g} s"
+                self.report(f"{running} {_workers(running)} did not stop within {limit}: killed")
+                self.dispatcher.kill()
             self.dispatcher.wait(POLL)
-            with suppress(TammaError):
-                self.store.workers.beat(self.identity.id)
         self._bury()
-        return self.interruption.exit_code if asked or self._signals >= 2 else ExitCode.DELIVERED
+        is_aborted = asked_at is not None or self._signals >= 2
+        return self.interruption.exit_code if is_aborted else ExitCode.DELIVERED
 
     def _mention(self, sighting: Sighting) -> None:
         for bad in sighting.malformed:
@@ -369,6 +387,10 @@ class Orchestrator:
         if line not in self._told_before | self._told_now:
             self.report(line)
         self._told_now.add(line)
+
+
+def _workers(n: int) -> str:
+    return "worker" if n == 1 else "workers"
 
 
 def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Final
 from tamma.core import paths
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.diff import refusal
-from tamma.core.errors import TransientError
+from tamma.core.errors import PASSING, TransientError
 from tamma.core.event import AgentFinished, AgentSpoke, AgentStarted, TreeAudited
 from tamma.core.gate import GateReport, GateVerdict, TestRun
 from tamma.core.leaks import leaks, message_leaks, without_secrets
@@ -29,7 +28,6 @@ from tamma.ports.workspace import Candidate, Workspace, WorkspaceRemoved
 
 DETAIL_BYTES_MAX: Final = 2_000
 _LEAKS_TOLD_MAX: Final = 20
-_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +157,7 @@ class Rounds:
         try:
             return Path(tempfile.mkdtemp(prefix=f"turn-{turn}-", dir=self.workspace.scratch))
         except OSError as error:
-            if error.errno in _PASSING:
+            if error.errno in PASSING:
                 raise TransientError(
                     "no folder for the agent's files can be made", why=str(error), fix="free some disk space"
                 ) from error

@@ -21,6 +21,7 @@ from tamma.core.errors import (
     TammaError,
     TaskCancelled,
     TransientError,
+    of_os_error,
 )
 from tamma.core.ids import TaskId
 from tamma.core.redact import bounded, clean
@@ -126,8 +127,24 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
         return Verdict(outcome=Outcome.CANCELLED, reason=f"the issue is gone: {error}"), error
     except (SetupFailed, PermanentError, ConfigError) as error:
         return Verdict(outcome=Outcome.BLOCKED, reason=_told(error)), error
+    except OSError as error:
+        return _refused_by_the_system(error)
     except Exception as error:  # noqa: BLE001 — the last line of defence: a bug must end as a settled attempt, not a hang
-        return Verdict(outcome=Outcome.CRASHED, reason=f"a bug in Tamma: {type(error).__name__}: {error}"), error
+        return _bug(error)
+
+
+def _refused_by_the_system(error: OSError) -> tuple[Verdict, BaseException]:
+    """A full disk passes, a folder that is somebody else's is the operator's; only the rest is ours."""
+    told = of_os_error(error, doing="the attempt")
+    if told is None:
+        return _bug(error)
+    told.__cause__ = error
+    outcome = Outcome.UNAVAILABLE if isinstance(told, TransientError) else Outcome.BLOCKED
+    return Verdict(outcome=outcome, reason=_told(told)), told
+
+
+def _bug(error: Exception) -> tuple[Verdict, BaseException]:
+    return Verdict(outcome=Outcome.CRASHED, reason=f"a bug in Tamma: {type(error).__name__}: {error}"), error
 
 
 def _run(attempt: Attempt) -> Verdict:

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from tamma.core.ids import TaskId
+from tamma.core.ids import TaskId, WorkerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """A worker that we started is no more. Its exit code is for the log; the task's state is never derived from it.
 
-    ``pid`` lets the loop reap the lease of exactly that process at once.
+    ``worker`` is its exact identity, so that the lease of that very process can be reaped at once.
     """
 
     task_id: TaskId
+    worker: WorkerId
     pid: int
     exit_code: int
 

@@ -29,9 +29,10 @@ def a_loop(
     worker: str = FAILING,
     workers_max: int = 2,
     limits: Limits = Limits(),  # noqa: B008 — frozen
+    beat: timedelta = timedelta(seconds=15),
 ) -> Orchestrator:
     """A loop whose workers run the Python text ``worker`` instead of Tamma."""
-    policies = Policies(leases=LeasePolicy(reservation=timedelta(milliseconds=200)), limits=limits)
+    policies = Policies(leases=LeasePolicy(reservation=timedelta(milliseconds=200), beat=beat), limits=limits)
     intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
     me = Identity(id=WorkerId("here:1:boot"), host="here", pid=1, release="test")
     return Orchestrator(
@@ -39,7 +40,7 @@ def a_loop(
         observer=Observer(store=store, forge=forge, intake=intake, policies=policies),
         herald=Herald(store=store, forge=forge, fail_points=NoFailPoints(), by=me.id, leases=policies.leases, trigger="tamma"),
         dispatcher=LocalDispatcher(
-            argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=workers_max, logs=tmp_path / "logs"
+            argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=workers_max, logs=tmp_path / "logs", host=me.host,
         ),
         interruption=Interruption(), tick_interval=timedelta(milliseconds=100), report=lambda _line: None,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ExitCode
-from tamma.core.ids import TaskId
+from tamma.core.ids import TaskId, WorkerId
 from tamma.engine.orchestrator import Mode
 from tamma.ports.dispatch import Ended
 from tests.contracts.memory_forge import MemoryForge
@@ -51,7 +51,7 @@ def test_a_bug_about_a_dead_worker_ends_nothing(
     loop = a_loop(store, MemoryForge(name="local"), tmp_path, worker=QUIT)
     told: list[str] = []
     loop.report = told.append
-    dead = [Ended(task_id=TaskId("t"), pid=7, exit_code=1)]
+    dead = [Ended(task_id=TaskId("t"), worker=WorkerId("here:7:boot"), pid=7, exit_code=1)]
     monkeypatch.setattr(type(loop.dispatcher), "ended", lambda _self: [dead.pop()] if dead else [])
     monkeypatch.setattr(type(store.tasks), "get", broken)
     assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from tamma.adapters.postgres.store import PostgresStore
 from tamma.adapters.system import SystemClock
 from tamma.core.errors import ConfigError, ExitCode, PermanentError
 from tamma.core.event import task_stream
-from tamma.core.ids import IssueRef
+from tamma.core.ids import IssueRef, WorkerId
 from tamma.core.issue import Comment
 from tamma.core.task import Notice, TaskState
 from tamma.engine.orchestrator import Mode
 from tests.contracts.memory_forge import MemoryForge
 from tests.engine.loop_world import a_loop
+from tests.support.project import wait_until
 
 
 @pytest.mark.timeout(60)
@@ -114,3 +116,64 @@ def test_signals_at_once_are_one_wish(store: PostgresStore, tmp_path: Path, apar
         loop.signal(ExitCode.SIGTERM)
         clock.now += apart
     assert loop.run(Mode.FOREVER) is ends_with
+
+
+def test_a_reused_pid_is_somebody_else(store: PostgresStore, tmp_path: Path) -> None:
+    """A child that ended says nothing about the worker that had its pid before, and holds a task to this day."""
+    forge = MemoryForge(name="local")
+    loop = a_loop(store, forge, tmp_path, worker="raise SystemExit(1)")
+    task = loop.intake.find_or_create(forge.add_issue(), asked_by="ann")
+    pid = loop.dispatcher.start(task.id)
+    store.claims.claim(task.id, worker=WorkerId(f"here:{pid}:earlier"), duration=timedelta(minutes=1))
+    assert loop.dispatcher.wait(timedelta(seconds=10))
+    loop.tick()
+    assert store.tasks.get(task.id).state is TaskState.RUNNING
+
+
+def test_a_busy_loop_gives_signs_of_life(store: PostgresStore, tmp_path: Path) -> None:
+    """A forge that takes longer than three beats to answer makes nobody believe that the loop is dead."""
+    forge = MemoryForge(name="local")
+    loop = a_loop(store, forge, tmp_path, beat=timedelta(milliseconds=20))
+    real = forge.count_open_changes
+
+    def count_open_changes(repository: str) -> int:
+        beats = set[object]()
+
+        def are_beats() -> bool:
+            beats.add(store.workers.list()[0].last_beat_at)
+            return len(beats) > 3
+
+        wait_until(are_beats, seconds=5, what="three beats")
+        return real(repository)
+
+    forge.count_open_changes = count_open_changes  # type: ignore[method-assign]
+    told: list[str] = []
+    loop.report = told.append
+    assert loop.run(Mode.ONCE) is ExitCode.DELIVERED
+    assert told == []
+
+
+DEAF = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("deaf").touch()
+time.sleep(600)
+"""
+
+
+def test_a_worker_that_does_not_stop_is_killed(store: PostgresStore, tmp_path: Path) -> None:
+    """A drain has an end; and whoever pressed Ctrl-C is told at once what it waits for."""
+    forge = MemoryForge(name="local")
+    forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, worker=DEAF)
+    loop.drain_limit = loop.stop_limit = timedelta(milliseconds=100)
+    told: list[str] = []
+    loop.report = told.append
+    loop.tick()
+    wait_until((tmp_path / "deaf").exists)
+    loop.signal(ExitCode.SIGINT)
+    assert loop.run(Mode.FOREVER) is ExitCode.SIGINT
+    assert told[:2] == [
+        "draining: 1 worker running, press Ctrl-C again to stop them",
+        "1 worker did not stop within 0.1 s: killed",
+    ]

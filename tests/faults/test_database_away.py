@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import psycopg
 
 from tests.faults.world import (
@@ -15,7 +19,7 @@ from tests.faults.world import (
     wait_until_stopped,
     wake,
 )
-from tests.support.project import Project, wait_until
+from tests.support.project import Project, a_project, wait_until
 
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 PLACES = (
@@ -80,3 +84,46 @@ def test_the_loop_outlives_its_connections(project: Project) -> None:
     done = ended(loop)
     assert done.code == 0, (done.err, done.out)
     assert_delivered_once(project, "1")
+
+
+def test_a_running_loop_starts_its_own_server_again(tmp_path: Path) -> None:
+    """The embedded Postgres is killed under a loop that waits; the issue that comes then is delivered."""
+    with a_project(tmp_path, "") as project:
+        project.repository()
+        project.configure()
+        loop = project.start("orchestrate", env={"TAMMA_LIMITS__TICK_SECONDS": "0.2"})
+        try:
+            url = wait_for_database(project)
+            wait_until(lambda: is_looping(url), what="the loop")
+            os.kill(int(postmaster(project).read_text().split()[0]), signal.SIGKILL)
+            project.issue()
+            wait_until((tmp_path / "forge" / "demo" / "changes" / "1.md").exists, what="the change")
+            loop.terminate()
+            assert ended(loop).code == 0
+        finally:
+            project.stop_all()
+            project.run("db", "stop")
+
+
+def postmaster(project: Project) -> Path:
+    """Tells the server's pid in its first line, while there is one."""
+    return project.root / ".tamma" / "postgres" / "data" / "postmaster.pid"
+
+
+def wait_for_database(project: Project) -> str:
+    """Its address, once the loop has made it and its schema."""
+    said: list[str] = []
+
+    def is_ready() -> bool:
+        done = project.run("db", "url")
+        said[:] = [done.out.strip()]
+        return done.code == 0
+
+    wait_until(is_ready, what="a database")
+    return said[0]
+
+
+def is_looping(url: str) -> bool:
+    """Whether a loop has registered."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return bool(connection.execute("SELECT 1 FROM worker WHERE state = 'online'").fetchall())

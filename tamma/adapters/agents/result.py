@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -13,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tamma.core.errors import PermanentError, TransientError
+from tamma.core.errors import PASSING, PermanentError, TransientError
 from tamma.core.redact import bounded, clean
 from tamma.ports.agent import AgentResult, AgentStatus
 from tamma.ports.system import Completed, Stop
 
 RESULT_BYTES_MAX: Final = 65_536
 DETAIL_BYTES_MAX: Final = 4_000
-_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 _USAGE_KEYS_MAX: Final = 20
 _LAST_LINE_BYTES_MAX: Final = 500
 _STATUSES: Final[Mapping[str, AgentStatus]] = {
@@ -57,7 +55,7 @@ def write_new(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
     except OSError as e:
-        kind = TransientError if e.errno in _PASSING else PermanentError
+        kind = TransientError if e.errno in PASSING else PermanentError
         raise kind(f"{path.name} cannot be written for the agent", why=str(e), fix="free some disk space") from e
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -19,7 +20,7 @@ from typing import Final
 
 from tamma.adapters.proc import tree
 from tamma.core.errors import PermanentError, TransientError
-from tamma.core.ids import TaskId, parse_task_id
+from tamma.core.ids import BOOT_ID_VARIABLE, TaskId, parse_task_id, worker_id
 from tamma.ports.dispatch import Ended
 
 LOG_BYTES_MAX: Final = 8_388_608
@@ -33,6 +34,7 @@ _BY_WARDEN_SECONDS: Final = 3.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Worker:
     task_id: TaskId
+    boot: str
     child: subprocess.Popen[bytes]  # noqa: TID251 — the type; see ``start``
     log: Path
 
@@ -42,14 +44,18 @@ class _Worker:
 
 
 class LocalDispatcher:
-    """Starts ``argv work --task-id ID`` with exactly ``env``, at most ``workers_max`` at a time; logs to ``logs/ID.log``."""
+    """Starts ``argv work --task-id ID`` on this ``host`` with ``env`` and a boot id, at most ``workers_max`` at a time; logs to
+    ``logs/ID.log``."""
 
-    def __init__(self, *, argv: Sequence[str], env: Mapping[str, str], cwd: Path, workers_max: int, logs: Path) -> None:
+    def __init__(
+        self, *, argv: Sequence[str], env: Mapping[str, str], cwd: Path, workers_max: int, logs: Path, host: str
+    ) -> None:
         self._argv = tuple(argv)
         self._env = dict(env)
         self._cwd = cwd
         self._workers_max = workers_max
         self._logs = logs
+        self._host = host
         self._workers: dict[int, _Worker] = {}
         self._drained: set[int] = set()
         self._look_at_logs = 0.0
@@ -61,7 +67,7 @@ class LocalDispatcher:
 
     def start(self, task_id: TaskId) -> int:
         """See ``ports.dispatch.Dispatcher``. Raises PermanentError where there is no such program or folder."""
-        log = self._logs / f"{parse_task_id(task_id)}.log"
+        log, boot = self._logs / f"{parse_task_id(task_id)}.log", secrets.token_hex(8)
         try:
             self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
             _prune(self._logs)
@@ -70,7 +76,7 @@ class LocalDispatcher:
                 child = subprocess.Popen(  # noqa: TID251 — outlives the call, so Processes.run is not for it
                     [*self._argv, "work", "--task-id", task_id],
                     cwd=self._cwd,
-                    env=self._env,
+                    env=self._env | {BOOT_ID_VARIABLE: boot},
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
@@ -84,7 +90,7 @@ class LocalDispatcher:
             raise TransientError(
                 "a worker cannot be started", why=str(e), fix="free processes, memory or disk space"
             ) from e
-        self._workers[child.pid] = _Worker(task_id=task_id, child=child, log=log)
+        self._workers[child.pid] = _Worker(task_id=task_id, boot=boot, child=child, log=log)
         return child.pid
 
     @property
@@ -97,7 +103,7 @@ class LocalDispatcher:
         self._bound_logs()
         gone = [pid for pid, worker in self._workers.items() if not worker.is_alive]
         self._drained.difference_update(gone)
-        return [_ended(self._workers.pop(pid)) for pid in gone]
+        return [self._ended(self._workers.pop(pid)) for pid in gone]
 
     def running(self) -> Sequence[TaskId]:
         """See ``ports.dispatch.Dispatcher``."""
@@ -143,6 +149,14 @@ class LocalDispatcher:
             time.sleep(min(_POLL_SECONDS, left))
         return True
 
+    def _ended(self, worker: _Worker) -> Ended:
+        with contextlib.suppress(OSError):
+            _bound_log(worker.log)
+        code, pid = worker.child.returncode, worker.child.pid
+        assert code is not None
+        identity = worker_id(host=self._host, pid=pid, boot=worker.boot)
+        return Ended(task_id=worker.task_id, worker=identity, pid=pid, exit_code=code)
+
     def _bound_logs(self) -> None:
         now = time.monotonic()
         if now < self._look_at_logs:
@@ -151,14 +165,6 @@ class LocalDispatcher:
         for worker in self._workers.values():
             with contextlib.suppress(OSError):
                 _bound_log(worker.log)
-
-
-def _ended(worker: _Worker) -> Ended:
-    with contextlib.suppress(OSError):
-        _bound_log(worker.log)
-    code = worker.child.returncode
-    assert code is not None
-    return Ended(task_id=worker.task_id, pid=worker.child.pid, exit_code=code)
 
 
 def _bound_log(log: Path) -> None:

@@ -2,7 +2,8 @@
 
 Layout: ``<root>/<key>/<random>/`` is where an environment is built and where it stays: a Python venv holds its own path in
 each of its scripts, so it must never move. What is put in place at once, by a rename, is the link ``<root>/<key>/current``.
-A folder that ``current`` does not name is the garbage of a builder that died; the next builder removes it.
+A folder that ``current`` does not name is garbage: of a builder that died, or found changed (``stamp``) while others still
+used it. Whoever comes next and is alone with the key removes it.
 
 Locks (flock, in ``<root>/locks``): ``<key>.build`` is held alone by the one builder; ``<key>.use`` is held together by
 readers and alone by eviction, which never waits.
@@ -11,13 +12,10 @@ readers and alone by eviction, which never waits.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import secrets
-import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -27,8 +25,10 @@ from typing import Final
 
 from tamma.adapters.environments.away import reason_away
 from tamma.adapters.environments.locks import exclusive, exclusive_now, shared, stopped
+from tamma.adapters.environments.stamp import is_sound, seal
 from tamma.adapters.environments.toolchain import Toolchain
-from tamma.core.errors import PermanentError
+from tamma.adapters.proc.removal import remove_tree
+from tamma.core.errors import PASSING, PermanentError
 from tamma.core.redact import bounded
 from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, SetupUnavailable
 from tamma.ports.sandbox import Box, Sandbox
@@ -40,7 +40,6 @@ _SIZE: Final = "size"
 _USED: Final = "used"
 _TRASH: Final = "trash-"
 _LOG_BYTES_MAX: Final = 262_144
-_DISK: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CachedEnvironments:
@@ -72,8 +71,9 @@ class CachedEnvironments:
             with _disk_may_be_full():
                 self._open_root()
                 key = self.key(spec, read_input=read_input, tag=tag)
+                self._remove_garbage(key)
                 held.enter_context(shared(self._lock(key, "use"), asked))
-                folder = self._current(key)
+                folder = self._sound(key)
                 is_cached = folder is not None
                 if folder is None:
                     folder, is_cached = self._build_once(key, spec, checkout=checkout, tag=tag, should_stop=asked)
@@ -114,17 +114,16 @@ class CachedEnvironments:
         should_stop: Callable[[], bool],
     ) -> tuple[Path, bool]:
         with exclusive(self._lock(key, "build"), should_stop):
-            built = self._current(key)
+            built = self._sound(key)
             if built is not None:
                 return built, True
-            self._remove_garbage(key)
             folder = self._root / key / secrets.token_hex(4)
             folder.mkdir(mode=0o700, parents=True)
             try:
                 self._set_up(spec, folder, checkout=checkout, tag=tag, should_stop=should_stop)
                 self._put_in_place(key, folder)
             except BaseException:
-                _remove(folder)
+                self._remove(folder)
                 raise
             return folder, False
 
@@ -169,6 +168,7 @@ class CachedEnvironments:
         raise SetupFailed(f"the set-up command {argv[0]} ended with {done.exit_code}", log=log + said)
 
     def _put_in_place(self, key: str, folder: Path) -> None:
+        seal(folder, self._stamp(folder))
         (self._root / key / _SIZE).write_text(str(_size_bytes(folder)))
         self._touch(key)
         link = self._root / key / f"{folder.name}.link"
@@ -188,20 +188,35 @@ class CachedEnvironments:
             name = (self._root / key / _CURRENT).readlink()
         except OSError:
             return None
-        folder = self._root / key / name
-        return folder if folder.is_dir() else None
+        folder = self._root / key / name.name
+        return folder if name.name == str(name) and folder.is_dir() and not folder.is_symlink() else None
+
+    def _sound(self, key: str) -> Path | None:
+        """The current one, unless it is not any more what was built."""
+        folder = self._current(key)
+        return folder if folder is not None and is_sound(folder, self._stamp(folder)) else None
+
+    def _stamp(self, folder: Path) -> Path:
+        return folder.with_name(f"{folder.name}.stamp")
 
     def _touch(self, key: str) -> None:
         (self._root / key / _USED).touch()
 
     def _remove_garbage(self, key: str) -> None:
-        if (self._root / key).is_dir():
-            for entry in (self._root / key).iterdir():
-                _remove(entry)
+        """Nobody is disturbed: this needs the key alone, which users and builders hold together."""
+        place = self._root / key
+        if not place.is_dir():
+            return
+        with exclusive_now(self._lock(key, "use")) as is_ours:
+            current = self._current(key)
+            kept = {_CURRENT, _SIZE, _USED} | ({current.name, self._stamp(current).name} if current else set())
+            for entry in place.iterdir() if is_ours else ():
+                if entry.name not in kept:
+                    self._remove(entry)
 
     def _evict(self) -> None:
         for trash in self._root.glob(f"{_TRASH}*"):
-            _remove(trash)
+            self._remove(trash)
         sizes = self.sizes()
         total = sum(size for _, size in sizes)
         for key, size in sizes:
@@ -211,8 +226,12 @@ class CachedEnvironments:
                 if is_ours:
                     trash = self._root / f"{_TRASH}{secrets.token_hex(8)}"
                     (self._root / key).rename(trash)
-                    _remove(trash)
+                    self._remove(trash)
                     total -= size
+
+    def _remove(self, path: Path) -> None:
+        """What resists stays as garbage."""
+        remove_tree(path, root=self._root)
 
 
 @contextmanager
@@ -220,7 +239,7 @@ def _disk_may_be_full() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno not in _DISK:
+        if e.errno not in PASSING:
             raise
         raise SetupUnavailable("the environment could not be stored", why=str(e), fix="free some disk space") from e
 
@@ -232,14 +251,3 @@ def _size_bytes(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(f"{place}/{name}").st_blocks * 512
     return total
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a whole folder, read-only parts included (Go's module cache is); what resists stays as garbage."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    for place, _, _ in os.walk(path):
-        with contextlib.suppress(OSError):
-            Path(place).chmod(stat.S_IRWXU)
-    shutil.rmtree(path, ignore_errors=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from typing import Final
 
 from tamma.adapters.git.command import GitFailed
-from tamma.core.errors import PermanentError, TammaError, TransientError
+from tamma.core.errors import PermanentError, TammaError, TransientError, of_os_error
 
 _PERMANENT: Final = (
     (
@@ -61,10 +60,9 @@ def local_error(failed: GitFailed, *, doing: str) -> TammaError:
 
 
 def disk_error(error: OSError, *, doing: str) -> TammaError:
-    """A full disk or too many open files pass; anything else needs a look."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}:
-        return TransientError(f"{doing} failed", why=str(error), fix="free some disk space or descriptors")
-    return PermanentError(f"{doing} failed", why=str(error), fix="look at Tamma's state folder")
+    """What is neither short nor denied needs a look."""
+    told = of_os_error(error, doing=doing)
+    return told or PermanentError(f"{doing} failed", why=str(error), fix="look at Tamma's state folder")
 
 
 def is_damage(failed: GitFailed) -> bool:

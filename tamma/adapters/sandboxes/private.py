@@ -6,7 +6,6 @@ Names are short: sockets in a TMPDIR must fit into 108 bytes.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +16,10 @@ from typing import Final
 
 from tamma.adapters.proc.locks import take, take_now
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import PermanentError, TransientError
+from tamma.core.errors import PermanentError, of_os_error
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WAIT_SECONDS: Final = 60.0
-_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,8 @@ def make_private(root: Path | None, tag: str) -> Private:
                 return _locked(Path(tempfile.mkdtemp(prefix=_prefix(tag), dir=root)))
         return _locked(Path(tempfile.mkdtemp(prefix="tamma-box-")))
     except OSError as e:
-        kind = TransientError if e.errno in _PASSING else PermanentError
-        raise kind("no folder can be made for a box", why=str(e), fix="free some disk space, or set TMPDIR") from e
+        told = of_os_error(e, doing="making a folder for a box")
+        raise told or PermanentError("no folder can be made for a box", why=str(e), fix="set TMPDIR") from e
 
 
 def sweep_private(root: Path | None, tag: str) -> None:

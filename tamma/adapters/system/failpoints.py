@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from tamma.core.errors import ConfigError
@@ -38,12 +40,18 @@ def _raise() -> None:
     raise RuntimeError("a fail point was reached")
 
 
+def _refuse(number: int) -> None:
+    raise OSError(number, os.strerror(number), "/some/place")
+
+
 ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "kill": _kill,
     "stop": _stop,
     "term": _term,
     "exit": _exit,
     "raise": _raise,
+    "full": partial(_refuse, errno.ENOSPC),
+    "denied": partial(_refuse, errno.EACCES),
 }
 
 
@@ -51,7 +59,7 @@ class NamedFailPoints:
     """Acts at the places named in ``spec``: place -> ``action`` or ``action@N`` (only the N-th time it is reached).
 
     ``kill``, ``stop`` and ``term`` signal this process; ``exit`` ends it with 1 and no clean-up; ``raise`` raises
-    RuntimeError. Raises ConfigError for anything else.
+    RuntimeError, ``full`` and ``denied`` what a disk without space and a folder without permission do. Raises ConfigError for anything else.
     """
 
     def __init__(self, spec: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ import tamma
 from tamma.adapters.proc import tree
 from tamma.adapters.proc.warden import KILL_SECONDS
 from tamma.adapters.system.output import Kept, Lines
-from tamma.core.errors import PermanentError, TransientError
+from tamma.core.errors import PASSING, PermanentError, TransientError
 from tamma.ports.system import Completed, ProcessLimits, Stop
 
 _LAUNCH: Final = "import sys; sys.path.append(sys.argv[1]); from tamma.adapters.proc.warden import main; main()"
@@ -35,7 +35,6 @@ _CHUNK_BYTES: Final = 1 << 16
 _ASK_SECONDS: Final = 0.2
 _WARDEN_SECONDS: Final = KILL_SECONDS + 5.0
 _UNRESPONSIVE_SECONDS: Final = 5.0
-_LACK: Final = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)
 
 
 class OsProcesses:
@@ -332,7 +331,7 @@ def _check(argv: Sequence[str], env: Mapping[str, str]) -> None:
 
 def _not_started(program: str, folder: str | None, number: int) -> PermanentError | TransientError:
     why = os.strerror(number)
-    if number in _LACK:
+    if number in PASSING:
         return TransientError(f"{program} cannot be started", why=why, fix="free processes or memory, then try again")
     if folder is not None:
         return PermanentError(f"{program} cannot be started in {folder}", why=why, fix="look at that folder")

@@ -47,6 +47,7 @@ class Desk:
             cwd=self.folder,
             workers_max=workers_max,
             logs=self.folder / "logs",
+            host="here",
         )
         self.made.append(made)
         return made
@@ -73,6 +74,17 @@ def test_a_worker_gets_its_task_and_its_end_is_told_once(desk: Desk) -> None:
     assert (ended.task_id, ended.pid, ended.exit_code) == (task, pid, 11)
     assert (dispatcher.ended(), dispatcher.slots) == ([], 2)
     assert (desk.folder / "logs" / f"{task}.log").read_text() == f"work --task-id {task}\n"
+
+
+def test_a_worker_is_told_the_boot_id_it_is_known_by(desk: Desk) -> None:
+    """Each gets another, so that one that got the pid of a dead one is somebody else."""
+    dispatcher = desk.dispatcher("sh", "-c", 'echo "here:$$:$TAMMA_BOOT_ID" >> known')
+    for _ in range(2):
+        dispatcher.start(a_task())
+        assert dispatcher.wait(timedelta(seconds=10))
+    known = (desk.folder / "known").read_text().split()
+    assert sorted(ended.worker for ended in dispatcher.ended()) == sorted(known)
+    assert len({worker.rpartition(":")[2] for worker in known}) == 2
 
 
 def test_a_worker_has_a_session_of_its_own(desk: Desk) -> None:
