@@ -75,6 +75,11 @@ def find_markers(text: str) -> tuple[Marker, ...]:
     )
 
 
-def notice_marker(task: TaskId, *, notice: str, epoch: int) -> str:
-    """The hidden line of a comment that tells an issue what became of one attempt; the comment's natural key."""
-    return f"<!-- tamma:notice={notice} task={task} epoch={epoch} -->"
+def notice_marker(task: TaskId, *, notice: str, epoch: int | None) -> str:
+    """The hidden line of a comment that tells an issue what became of its task; the comment's natural key.
+
+    ``epoch`` where a task may say the same again after another attempt. The end of a task is told once, whichever attempt
+    came to it: also by a database that was restored to an older state.
+    """
+    asked_by = "" if epoch is None else f" epoch={epoch}"
+    return f"<!-- tamma:notice={notice} task={task}{asked_by} -->"

@@ -47,7 +47,7 @@ class Herald:
         return is_told and self._settle(task, task.notice)
 
     def _comment(self, task: Task, notice: Notice) -> bool:
-        marker = notice_marker(task.id, notice=notice, epoch=task.epoch)
+        marker = notice_marker(task.id, notice=notice, epoch=None if task.is_terminal else task.epoch)
         body = f"{render_notice(task, notice, self.store.events.stream(task_stream(task.id)))}\n\n{marker}\n"
 
         def act() -> dict[str, str]:

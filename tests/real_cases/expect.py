@@ -55,7 +55,8 @@ class Seen:
     def notices(self, notice: Notice) -> int:
         """How many comments on the issue tell this about the task."""
         task = TaskId(self.explained["task"]["id"])
-        return sum(self.issue_text.count(notice_marker(task, notice=notice, epoch=a["epoch"])) for a in self.attempts)
+        epochs = [None, *(attempt["epoch"] for attempt in self.attempts)]
+        return sum(self.issue_text.count(notice_marker(task, notice=notice, epoch=epoch)) for epoch in epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

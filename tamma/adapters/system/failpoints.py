@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from tamma.core.errors import ConfigError
@@ -40,6 +43,18 @@ def _raise() -> None:
     raise RuntimeError("a fail point was reached")
 
 
+def _orphan() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
+def _cut() -> None:
+    """Every connection of this process ends, as if a cable was pulled: database, forge, whatever it is."""
+    for entry in Path("/dev/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as end:
+            if end.type == socket.SOCK_STREAM:
+                end.shutdown(socket.SHUT_RDWR)
+
+
 def _refuse(number: int) -> None:
     raise OSError(number, os.strerror(number), "/some/place")
 
@@ -52,6 +67,8 @@ ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "raise": _raise,
     "full": partial(_refuse, errno.ENOSPC),
     "denied": partial(_refuse, errno.EACCES),
+    "orphan": _orphan,
+    "cut": _cut,
 }
 
 
@@ -59,7 +76,8 @@ class NamedFailPoints:
     """Acts at the places named in ``spec``: place -> ``action`` or ``action@N`` (only the N-th time it is reached).
 
     ``kill``, ``stop`` and ``term`` signal this process; ``exit`` ends it with 1 and no clean-up; ``raise`` raises
-    RuntimeError, ``full`` and ``denied`` what a disk without space and a folder without permission do. Raises ConfigError for anything else.
+    RuntimeError, ``full`` and ``denied`` what a disk without space and a folder without permission do; ``orphan`` kills its
+    parent; ``cut`` ends all its connections. Raises ConfigError for anything else.
     """
 
     def __init__(self, spec: Mapping[str, str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,23 @@ def reached(spec: str, *, times: int = 1) -> int:
 def test_a_process_ends_as_asked(spec: str, code: int) -> None:
     """Only at the place that was named."""
     assert reached(spec) == code
+
+
+def test_a_process_kills_its_parent_and_goes_on() -> None:
+    """What becomes of a worker when its orchestrator dies at just this place."""
+    child = "from tamma.adapters.system import *; NamedFailPoints({'a': 'orphan'}).reach('a'); print('goes on')"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    done = subprocess.run([PYTHON, "-c", parent], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "goes on\n")
+
+
+def test_a_process_loses_its_connections_and_nothing_else() -> None:
+    """Both ends of a stream are told at once; files and pipes stay."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, tempfile.TemporaryFile() as file:
+        NamedFailPoints({"a": "cut"}).reach("a")
+        assert (ours.recv(1), theirs.recv(1)) == (b"", b"")
+        assert file.write(b"x") == 1
 
 
 def test_the_nth_time_is_the_nth_time() -> None:

@@ -1,0 +1,63 @@
+"""Every fail point with every fault but kill -9 of the worker (that has its own file): nothing is lost, nothing done twice.
+
+The whole matrix is as many cases as ``CASES`` counts; each test takes a part of it side by side, since a case is a whole
+attempt in a process of its own.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+
+from tamma.engine.failpoints import FAIL_POINTS
+from tests.faults.test_worker_killed import NEEDS_REPAIR, PROUD_GATE
+from tests.faults.world import assert_delivered_once, ended, finish, queue, start_work
+from tests.support.project import Project
+
+FAULTS: Final = {"raise": {0, 1}, "term": {0, 143}, "cut": {0, 20, 75}, "full": {0, 75}}
+PART: Final = 13
+POINTS: Final = sorted(FAIL_POINTS)
+PARTS: Final = [POINTS[n : n + PART] for n in range(0, len(POINTS), PART)]
+CASES: Final = (len(FAULTS) + 1) * len(POINTS)
+PATIENT: Final = {"TAMMA_LEASE__DURATION_SECONDS": "20"}
+
+
+def with_repairs(project: Project, number: int) -> list[str]:
+    """So many issues whose attempts come by every fail point."""
+    project.configure(PROUD_GATE, steps=None)
+    project.script(**NEEDS_REPAIR)
+    numbers = [str(n) for n in range(1, number + 1)]
+    for n in numbers:
+        project.issue(n)
+    return numbers
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]}…")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_worker_meets_a_fault(project: Project, fault: str, part: Sequence[str]) -> None:
+    """An exception nobody expected, a polite signal, every connection lost, no space on the disk: one delivery each, and never a traceback."""
+    numbers = with_repairs(project, len(part))
+    tasks = queue(project, numbers)
+    workers = [start_work(project, task, f"{p}={fault}", **PATIENT) for task, p in zip(tasks, part, strict=True)]
+    for worker, place in zip(workers, part, strict=True):
+        done = ended(worker, seconds=60)
+        assert done.code in FAULTS[fault], (place, done.code, done.err, done.out)
+        assert "Traceback" not in done.err, (place, done.err)
+    finish(project)
+    assert_delivered_once(project, *numbers)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]}…")
+def test_the_orchestrator_dies_while_its_worker_is_there(project: Project, part: Sequence[str]) -> None:
+    """kill -9 of the loop at each boundary of its worker: the worker goes on, and another loop does the rest."""
+    numbers = with_repairs(project, len(part))
+    queue(project, numbers)
+    for place in part:
+        env = {"TAMMA_FAILPOINTS": f"{place}=orphan@1"}
+        loop = project.start("orchestrate", "--until-idle", "--workers", "1", env=env)
+        assert ended(loop, seconds=60).code == -signal.SIGKILL, place
+    finish(project)
+    assert_delivered_once(project, *numbers)
