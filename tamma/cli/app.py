@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tamma.cli import inspect, operate, orchestrate, work
+from tamma.cli import events, inspect, operate, orchestrate, work
 from tamma.cli.ending import code_of
 from tamma.cli.options import Globals
 
@@ -59,7 +59,7 @@ def _open_closed() -> None:
 def main() -> None:
     """Run the command line; every error a user can cause ends as a message on stderr and its exit code."""
     _open_closed()
-    for module in (orchestrate, work, inspect, operate):
+    for module in (orchestrate, work, inspect, events, operate):
         module.register(app)
     code = code_of(lambda: app(standalone_mode=False))
     unwritten = code_of(sys.stdout.flush)

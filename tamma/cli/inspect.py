@@ -1,8 +1,7 @@
-"""``tamma status``, ``explain`` and ``events``: look, and change nothing."""
+"""``tamma status`` and ``explain``: look, and change nothing."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
 
-FOLLOW_INTERVAL = timedelta(seconds=1)
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 
@@ -19,7 +17,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("status")(status)
     app.command("explain")(explain)
-    app.command("events")(events)
 
 
 def status(
@@ -107,46 +104,3 @@ def _explained(found: Explanation) -> list[str]:
         state = f", {found.change['state']}" if found.change["state"] else ""
         lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
     return [*lines, f"  next: {found.next}"]
-
-
-def events(
-    ctx: typer.Context,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what comes.")] = False,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest events first.")
-    ] = 100,
-    tag: Annotated[
-        str | None,
-        typer.Option(
-            "--tag",
-            help="Only events with this tag, e.g. task:ID, issue:FORGE/REPOSITORY#NUMBER, repo:FORGE/REPOSITORY.",
-        ),
-    ] = None,
-    issue: Annotated[
-        str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """The event log: everything that happened, in order."""
-    from tamma import bootstrap
-    from tamma.cli.render import event_json, event_line
-
-    show = event_json if json else event_line
-    with bootstrap.open_session(ctx.obj.config) as session:
-        wanted = tag or (_issue_tag(session, issue) if issue else None)
-        log = session.store.events
-        cursor = log.head() if follow else 0
-        for event in log.tagged(wanted, limit=limit) if wanted else log.latest(limit=limit):
-            print(show(event), flush=True)  # noqa: T201 — this is the output
-        while follow:
-            found, cursor = log.tail(cursor)
-            for event in found:
-                if wanted is None or wanted in event.tags:
-                    print(show(event), flush=True)  # noqa: T201 — this is the output
-            if not found:
-                session.store.wait_for_news(FOLLOW_INTERVAL)
-
-
-def _issue_tag(session: Session, text: str) -> str:
-    ref = session.parse_issue(text)
-    return f"issue:{ref.forge}/{ref}"
