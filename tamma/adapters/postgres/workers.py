@@ -104,4 +104,4 @@ class PostgresWorkers:
     ) -> bool:
         fact = WorkerStateChanged(worker=worker, state=state, reason=reason)
         values = {"worker": rows.text(worker), "state": state.value, "patience": patience, "data": rows.data_of(fact)}
-        return self._pool.write(statement, values) is not None
+        return self._pool.repeat(lambda: self._pool.write(statement, values)) is not None
