@@ -14,11 +14,10 @@ from tamma.adapters.dispatch.local import LocalDispatcher
 from tamma.adapters.system import SystemChance, SystemClock
 from tamma.bootstrap import database, parts
 from tamma.config.loader import Loaded, load
-from tamma.core.change import ChangeState
-from tamma.core.errors import ExitCode, NotClaimable
+from tamma.core.change import Change
+from tamma.core.errors import ExitCode
 from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
 from tamma.core.reconcile import Action
-from tamma.engine.delivery import change_of_issue
 from tamma.engine.explain import Explainer
 from tamma.engine.intake import Intake
 from tamma.engine.lookup import Lookup
@@ -84,8 +83,19 @@ def open_session(config: Path | None, *, may_create: bool = False) -> Iterator[S
 
 def _session(loaded: Loaded, store: Store) -> Session:
     forge, policies = parts.forge(loaded), parts.policies(loaded)
-    intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
-    return Session(loaded=loaded, store=store, forge=forge, policies=policies, intake=intake)
+    return Session(
+        loaded=loaded, store=store, forge=forge, policies=policies, intake=_intake(loaded, store, forge, policies)
+    )
+
+
+def _intake(loaded: Loaded, store: Store | None, forge: Forge, policies: Policies) -> Intake:
+    return Intake(
+        store=store,
+        forge=forge,
+        limits=policies.limits,
+        selection=policies.selection,
+        unfit=parts.unfit(loaded, forge),
+    )
 
 
 # tamma work
@@ -110,22 +120,13 @@ class WorkerSession:
     def work_on_issue(self, text: str) -> WorkResult:
         """Find or make the issue's task and execute it; the forge is asked first, since there may be no shared database.
 
-        An open or merged change of ours is the answer already. Raises as ``work``, and NotClaimable for an issue whose
-        change a human closed.
+        An open or merged change of ours is the answer already. Raises as ``work`` and ``Intake.answer``.
         """
         ref = parts.parse_issue(text, self.deps.forge)
-        known = change_of_issue(self.deps.forge, ref)
-        if known is not None and known.state is ChangeState.CLOSED:
-            raise NotClaimable(
-                f"change {known.id} for {ref} was closed unmerged",
-                why="a human said no",
-                fix="`tamma task retry` asks for another",
-            )
-        task = self.intake.find_live(ref)
-        if known is not None and task is None:
-            return WorkResult(exit_code=ExitCode.DELIVERED, reason=f"change {known.id} ({known.url}) is {known.state}")
-        task = task or self.intake.find_or_create(ref, asked_by=_person())
-        return self.work(task.id)
+        found = self.intake.answer(ref, asked_by=_person())
+        if isinstance(found, Change):
+            return WorkResult(exit_code=ExitCode.DELIVERED, reason=f"change {found.id} ({found.url}) is {found.state}")
+        return self.work(found.id)
 
 
 @contextmanager
@@ -155,8 +156,7 @@ def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None =
         interruption=Interruption(),
     )
     try:
-        intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
-        yield WorkerSession(deps=deps, intake=intake)
+        yield WorkerSession(deps=deps, intake=_intake(loaded, store, forge, policies))
     finally:
         store.close()
 
@@ -242,7 +242,7 @@ def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, t
     slots = loaded.config.limits.workers
     if not database.has_database(loaded):
         forge, policies = parts.forge(loaded), parts.policies(loaded)
-        intake = Intake(store=None, forge=forge, limits=policies.limits, selection=policies.selection)
+        intake = _intake(loaded, None, forge, policies)
         sighting = Observer(store=None, forge=forge, intake=intake, policies=policies).observe(slots=slots)
         return sighting, decide(sighting, policies, chance=0.5)
     with open_session(config) as session:

@@ -16,6 +16,7 @@ from tamma.core.task import Task, TaskState
 class Why(StrEnum):
     """Codes for a script; the sentence is in ``Reason.text``."""
 
+    REPOSITORY_UNFIT = "repository-unfit"
     CLOSED = "closed"
     NOT_LABELLED = "not-labelled"
     LABEL_MISSING = "label-missing"

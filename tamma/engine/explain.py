@@ -157,6 +157,8 @@ class Explainer:
                 return f"stopped ({task.outcome or task.state}): {task.reason}"
 
     def _why_waiting(self, task: Task) -> str:
+        if (error := self.intake.unfit.get(task.ref.repository)) is not None:
+            return f"its repository cannot be worked on: {error}; {error.fix}"
         limits = self.policies.limits
         running = self.store.tasks.list(states={TaskState.RUNNING})
         here = sum(t.ref.repository == task.ref.repository for t in running)
