@@ -310,12 +310,12 @@ class Blobs(Protocol):
 class BaselineCache(Protocol):
     """What gates said about a base commit, by commit and gate definition."""
 
-    def get(self, key: str) -> bytes | None:
-        """None where it is not known."""
+    def get(self, key: str, *, max_age: timedelta | None = None) -> bytes | None:
+        """None where it is not known, or was put longer ago than ``max_age`` (by the database's clock)."""
         ...
 
     def put(self, key: str, value: bytes) -> None:
-        """Idempotent: the first value stays."""
+        """Idempotent: the first value stays, for a day at least; then a later one takes its place."""
         ...
 
 
