@@ -290,8 +290,8 @@ class Workers(Protocol):
         """Offline, if it has missed that many beats by the database's clock."""
         ...
 
-    def list(self, *, limit: int = 200) -> Sequence[WorkerRecord]:
-        """Newest first."""
+    def list(self, *, states: Collection[WorkerState] = (), limit: int = 200) -> Sequence[WorkerRecord]:
+        """Newest first; no states means all."""
         ...
 
 
