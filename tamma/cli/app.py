@@ -61,6 +61,8 @@ def main() -> None:
     _open_closed()
     for module in (orchestrate, work, inspect, events, operate):
         module.register(app)
+    if os.environ.get("NO_COLOR"):  # noqa: TID251 — help is shown before there is a configuration
+        app.rich_markup_mode = None  # else help is bold still
     code = code_of(lambda: app(standalone_mode=False))
     unwritten = code_of(sys.stdout.flush)
     sys.exit(code or unwritten)

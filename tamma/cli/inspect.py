@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamma.core.words import counted
+
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
@@ -27,6 +29,7 @@ def status(
     """Tasks, workers and what they are doing."""
     from tamma import bootstrap
     from tamma.cli.render import print_json, print_lines, print_table
+    from tamma.core.worker import WorkerState
     from tamma.engine.explain import describe_task
     from tamma.engine.lookup import short_ids
 
@@ -34,7 +37,10 @@ def status(
         store = session.store
         counts = {state.value: n for state, n in store.tasks.counts().items()}
         tasks = store.tasks.list(limit=limit)
-        workers = [w for w in store.workers.list() if w.state != "gone"]
+        workers = [
+            *store.workers.list(states=[WorkerState.ONLINE, WorkerState.DRAINING]),
+            *store.workers.list(states=[WorkerState.OFFLINE]),
+        ]
     if json:
         shown = [
             {"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers
@@ -95,7 +101,8 @@ def _explained(found: Explanation) -> list[str]:
         )
         if story.agent:
             lines.append(
-                f"    agent {story.agent['status']}; diff {story.diff['files']} files, {story.diff['lines']} lines; repairs {story.repairs}"
+                f"    agent {story.agent['status']}; diff {counted(story.diff['files'], 'file')}, "
+                f"{counted(story.diff['lines'], 'line')}; {counted(story.repairs, 'repair')}"
             )
         lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
         if story.reason:

@@ -47,12 +47,14 @@ def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    console = Console()
+    # NO_COLOR takes rich's colours away, but not its bold.
+    table = Table(box=None, header_style="" if console.no_color else "bold", pad_edge=False)
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console.print(table)
 
 
 def event_line(event: Event) -> str:

@@ -10,6 +10,7 @@ from tamma.core.change import Change, ChangeState
 from tamma.core.issue import Issue, IssueState
 from tamma.core.policy import Limits, Order, SelectionPolicy
 from tamma.core.task import Task, TaskState
+from tamma.core.words import counted
 
 
 @unique
@@ -157,7 +158,7 @@ def _about_changes(
                     ),
                 )
     if open_changes >= limits.open_changes_per_repository:
-        text = f"{open_changes} changes are open in the repository, the limit is {limits.open_changes_per_repository}"
+        text = f"{counted(open_changes, 'change is', 'changes are')} open in the repository, the limit is {limits.open_changes_per_repository}"
         return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some"),)
     return ()
 

@@ -27,6 +27,7 @@ from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue, IssueState
 from tamma.core.selection import Reason
 from tamma.core.task import Task, TaskKind, TaskState
+from tamma.core.words import counted
 from tamma.engine.intake import Intake
 from tamma.engine.notices import next_step
 from tamma.engine.plan import Policies
@@ -165,7 +166,7 @@ class Explainer:
         if len(running) >= limits.running:
             return f"all {limits.running} slots are taken (limits.running_max)"
         if here >= limits.running_per_repository:
-            return f"{here} tasks run in {task.ref.repository} (limits.running_per_repository_max)"
+            return f"{counted(here, 'task runs', 'tasks run')} in {task.ref.repository} (limits.running_per_repository_max)"
         if task.capabilities:
             return f"a worker with {', '.join(task.capabilities)} must be free"
         return "an orchestrator has to be running; a slot is free"

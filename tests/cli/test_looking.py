@@ -104,7 +104,7 @@ def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
     for told in (text, by_id):
         assert "stopped (gates failed)" in told, told
         assert "gate compiles: fail" in told
-        assert "repairs 1" in told
+        assert "diff 1 file, 1 line; 1 repair\n" in told
         assert f"tamma task retry {project.task_id()}" in told
     (story,) = values["attempts"]
     assert (story["exit_code"], story["diff"]["files"], bool(story["patch"])) == (10, 1, True)
