@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from getpass import getuser
 from pathlib import Path
@@ -19,6 +19,7 @@ from tamma.core.errors import ExitCode
 from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
 from tamma.core.reconcile import Action
 from tamma.engine.explain import Explainer
+from tamma.engine.housekeeping import Housekeeper
 from tamma.engine.intake import Intake
 from tamma.engine.lookup import Lookup
 from tamma.engine.notices import Herald
@@ -194,13 +195,21 @@ def open_orchestrator(
         leases=session.policies.leases,
         trigger=session.policies.selection.trigger,
     )
+    keeper = Housekeeper(
+        store=store,
+        forge=session.forge,
+        workspaces=parts.workspaces(loaded),
+        sandbox=parts.sandbox(loaded),
+        redactor=parts.redactor(loaded),
+        by=me.id,
+    )
     limits = loaded.config.limits
     try:
         yield LoopSession(
             orchestrator=Orchestrator(
                 identity=me,
                 store=store,
-                observer=_observer(session, store),
+                observer=Observer(store=store, forge=session.forge, intake=session.intake, policies=session.policies),
                 intake=session.intake,
                 herald=herald,
                 dispatcher=_dispatcher(loaded, host=me.host),
@@ -209,6 +218,7 @@ def open_orchestrator(
                 chance=SystemChance(),
                 interruption=Interruption(),
                 tick_interval=timedelta(seconds=limits.tick_seconds),
+                tidy=lambda: keeper.tidy(chance=SystemChance().fraction()),
                 drain_limit=timedelta(seconds=limits.drain_seconds),
                 revive=None if database.configured_url(loaded) else database.embedded(loaded).start,
             ),
@@ -231,20 +241,27 @@ def _dispatcher(loaded: Loaded, *, host: str) -> LocalDispatcher:
     )
 
 
-def _observer(session: Session, store: Store | None) -> Observer:
-    return Observer(store=store, forge=session.forge, intake=session.intake, policies=session.policies)
-
-
 def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, tuple[Action, ...]]:
-    """What the next tick would see and do; writes nothing, and makes no database where there is none."""
+    """What the next tick would see and do; writes and starts nothing, and looks without a database that does not run."""
     loaded = load(config, {"limits.workers": workers})
-    parts.require_work(loaded, parts.forge(loaded))
-    slots = loaded.config.limits.workers
-    if not database.has_database(loaded):
-        forge, policies = parts.forge(loaded), parts.policies(loaded)
-        intake = _intake(loaded, None, forge, policies)
-        sighting = Observer(store=None, forge=forge, intake=intake, policies=policies).observe(slots=slots)
-        return sighting, decide(sighting, policies, chance=0.5)
-    with open_session(config) as session:
-        sighting = _observer(session, session.store).observe(slots=slots)
-        return sighting, decide(sighting, session.policies, chance=0.5)
+    forge, policies = parts.forge(loaded), parts.policies(loaded)
+    parts.require_work(loaded, forge)
+    with _running_store(loaded) as store:
+        intake = _intake(loaded, store, forge, policies)
+        observer = Observer(store=store, forge=forge, intake=intake, policies=policies)
+        sighting = observer.observe(slots=loaded.config.limits.workers)
+    if store is None and database.has_database(loaded):
+        sighting = replace(
+            sighting, away=(("the database", "it is not running, and a look starts none"), *sighting.away)
+        )
+    return sighting, decide(sighting, policies, chance=0.5)
+
+
+@contextmanager
+def _running_store(loaded: Loaded) -> Iterator[Store | None]:
+    url = database.running_url(loaded)
+    if url is None:
+        yield None
+        return
+    with closing(database.open_store(loaded, url, application_name="tamma look")) as store:
+        yield store

@@ -86,6 +86,9 @@ class LocalSandbox:
         self.tags.append(tag)
         return LocalBox(folder, should_stop, self.spawned)
 
+    def tidy(self) -> None:
+        """Nothing is left behind."""
+
     def sweep(self, tag: str) -> int:
         """Nothing is left behind."""
         return 0
