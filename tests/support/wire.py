@@ -36,6 +36,7 @@ class Wire:
         path = urlsplit(url).path
         self.url: Final = f"postgresql://{given['user']}@127.0.0.1:{self._listener.getsockname()[1]}{path}"
         self.cuts = 0
+        self.refused = 0
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._is_held = self._is_refusing = False
@@ -88,6 +89,7 @@ class Wire:
             while True:
                 client, _ = self._listener.accept()
                 if self._is_refusing:
+                    self.refused += 1
                     client.close()
                     continue
                 server = socket.socket(socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET)

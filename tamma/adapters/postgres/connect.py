@@ -29,8 +29,14 @@ _OPERATOR_MUST_ACT: Final = re.compile(
     r"authentication failed|no pg_hba\.conf entry|no password supplied|(database|role|user) \"[^\"]*\" does not exist"
     r"|permission denied for database|certificate|does not support SSL"
 )
-# A peer that vanished without a word is noticed within a minute, also by a connection that only listens.
-_KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# A peer that vanished without a word is noticed within a minute, also by a connection that only listens; who waits for an
+# answer to what it sent notices sooner, so that a beat can be made on another connection before the lease is over.
+_KEEPALIVES: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 _FIX_AWAY: Final = "try again; if it stays away, run: tamma doctor"
 _FIX_LET_IN: Final = "correct DATABASE_URL, then run: tamma doctor"
 _FIX_RIGHTS: Final = (
