@@ -19,6 +19,7 @@ from tamma.core.errors import ExitCode
 from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
 from tamma.core.reconcile import Action
 from tamma.engine.explain import Explainer
+from tamma.engine.housekeeping import Housekeeper
 from tamma.engine.intake import Intake
 from tamma.engine.lookup import Lookup
 from tamma.engine.notices import Herald
@@ -194,6 +195,14 @@ def open_orchestrator(
         leases=session.policies.leases,
         trigger=session.policies.selection.trigger,
     )
+    keeper = Housekeeper(
+        store=store,
+        forge=session.forge,
+        workspaces=parts.workspaces(loaded),
+        sandbox=parts.sandbox(loaded),
+        redactor=parts.redactor(loaded),
+        by=me.id,
+    )
     limits = loaded.config.limits
     try:
         yield LoopSession(
@@ -209,6 +218,7 @@ def open_orchestrator(
                 chance=SystemChance(),
                 interruption=Interruption(),
                 tick_interval=timedelta(seconds=limits.tick_seconds),
+                tidy=lambda: keeper.tidy(chance=SystemChance().fraction()),
                 drain_limit=timedelta(seconds=limits.drain_seconds),
                 revive=None if database.configured_url(loaded) else database.embedded(loaded).start,
             ),
