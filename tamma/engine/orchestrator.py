@@ -391,7 +391,8 @@ class Orchestrator:
 
     def _mention(self, sighting: Sighting) -> None:
         for bad in sighting.malformed:
-            self._tell_once(f"issue {bad.ref} is skipped: {bad.why}")
+            of = bad.ref if isinstance(bad.ref, str) else f"issue {bad.ref}"
+            self._tell_once(f"{of} is skipped: {bad.why}")
         for repository, why in sighting.away:
             self._tell_once(f"repository {repository} is skipped for now: {why}")
         for ref, why in sighting.unread:
