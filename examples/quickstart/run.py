@@ -40,8 +40,7 @@ def main() -> int:
     finally:
         tamma("db", "stop", quiet=True)
     say_where_to_look()
-    if ended != EXPECTED:
-        print(f"the tasks ended as {ended}, not as {EXPECTED}", file=sys.stderr)
+    say_verdict(ended)
     return int(ended != EXPECTED)
 
 
@@ -108,6 +107,19 @@ def say_where_to_look() -> None:
         *(f"{command} {name:20} # {what}" for name, what in told.items()),
         f"git --git-dir {shown(REPOSITORY / 'repo.git')} log --oneline --all",
         "README.md tells how to use Tamma on a repository of your own.",
+    )
+
+
+def say_verdict(ended: dict[str, str]) -> None:
+    """One last line: whether it went as it should, what was delivered, and where that is."""
+    if ended != EXPECTED:
+        print(f"the tasks ended as {ended}, not as {EXPECTED}", file=sys.stderr)
+        return
+    delivered = ", ".join(issue for issue, state in sorted(ended.items()) if state == "succeeded")
+    back = ", ".join(issue for issue, state in sorted(ended.items()) if state == "failed")
+    print(
+        f"All as it should be: issues {delivered} were delivered, their changes are in {shown(REPOSITORY / 'changes')};"
+        f" issue {back} went back to a human, with the reason."
     )
 
 

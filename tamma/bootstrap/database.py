@@ -74,14 +74,28 @@ def ready_url(
         return url
     server = embedded(loaded)
     if not may_create and not server.exists():
-        raise ConfigError(
-            "there is no database yet", why=f"none is configured, and none lies in {state_folder(loaded)}", fix=fix
-        )
+        why, fix = loaded.unless_lost(f"none is configured, and none lies in {state_folder(loaded)}", fix)
+        raise ConfigError("there is no database yet", why=why, fix=fix)
     make_state_folder(loaded)
     url = server.start()
     if may_create:
         upgrade_quickly(url)
     else:
+        require_current(url)
+    return url
+
+
+def running_url(loaded: Loaded) -> str | None:
+    """The address of a configured database, or of an embedded one that runs; None otherwise. Starts and changes nothing.
+
+    Raises ConfigError if its schema is not current, TransientError if a configured one is away.
+    """
+    from tamma.bootstrap.schema import require_current
+
+    url, server = configured_url(loaded), embedded(loaded)
+    if url is None and server.exists() and server.is_running():
+        url = server.url()
+    if url is not None:
         require_current(url)
     return url
 

@@ -16,7 +16,7 @@ from tamma.bootstrap import database, parts
 from tamma.bootstrap.programs import Programs, asked_for, require_environment
 from tamma.config import policies as mapped
 from tamma.config.fields import mask_password
-from tamma.config.loader import Loaded, load
+from tamma.config.loader import LOST_FIX, Loaded, load
 from tamma.config.policies import RepositoryConfig
 from tamma.config.reference import describe
 from tamma.config.schema import AgentKind, GateSettings
@@ -56,7 +56,7 @@ def examine(config: Path | None) -> Examination:
 
 
 def _checks(loaded: Loaded) -> Iterator[Check]:
-    yield Check(part="configuration", state="ok", detail=str(loaded.path or "defaults and environment, no tamma.toml"))
+    yield _configuration(loaded)
     yield _tried("python", _python)
     yield _tried("state folder", lambda: _state(loaded))
     yield _tried("database", lambda: _database(loaded))
@@ -92,6 +92,17 @@ def _tried(part: str, look: Callable[[], Check | str]) -> Check:
             fix="make room" if is_full else "check the path and its permissions",
         )
     return found if isinstance(found, Check) else Check(part=part, state="ok", detail=found)
+
+
+def _configuration(loaded: Loaded) -> Check:
+    if loaded.path is not None:
+        return Check(part="configuration", state="ok", detail=str(loaded.path))
+    return Check(
+        part="configuration",
+        state="warning",
+        detail=f"defaults and environment: no tamma.toml is in {loaded.base} or above it in the checkout",
+        fix=LOST_FIX,
+    )
 
 
 def _python() -> str:

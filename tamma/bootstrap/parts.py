@@ -265,19 +265,24 @@ def require_work(loaded: Loaded, of: Forge) -> tuple[str, ...]:
     names = [remote.name for remote in of.repositories()]
     if not names:
         root = loaded.resolve(loaded.config.forge.root)
-        raise ConfigError(
-            "there is no repository",
-            why=f"none is in {root}, and [repositories] names none",
-            fix="put a bare one at <forge.root>/<name>/repo.git",
+        why, fix = loaded.unless_lost(
+            f"none is in {root}, and [repositories] names none", "put a bare one at <forge.root>/<name>/repo.git"
         )
+        raise ConfigError("there is no repository", why=why, fix=fix)
+    wrong = unfit(loaded, of)
+    if len(wrong) == len(names):
+        raise wrong[names[0]]
+    return tuple(f"repository {name} cannot be worked on: {error}; {error.fix}" for name, error in wrong.items())
+
+
+def unfit(loaded: Loaded, of: Forge) -> dict[str, ConfigError]:
+    """Repositories whose configuration is not enough to work on them, by name; none where others do the work."""
     if loaded.config.limits.workers == 0:
-        return ()
-    plan_for, unfit = plans(loaded, of), dict[str, ConfigError]()
-    for name in names:
+        return {}
+    plan_for, wrong = plans(loaded, of), dict[str, ConfigError]()
+    for remote in of.repositories():
         try:
-            plan_for(name)
+            plan_for(remote.name)
         except ConfigError as error:
-            unfit[name] = error
-    if len(unfit) == len(names):
-        raise unfit[names[0]]
-    return tuple(f"repository {name} cannot be worked on: {error}; {error.fix}" for name, error in unfit.items())
+            wrong[remote.name] = error
+    return wrong

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from getpass import getuser
 from pathlib import Path
@@ -14,12 +14,12 @@ from tamma.adapters.dispatch.local import LocalDispatcher
 from tamma.adapters.system import SystemChance, SystemClock
 from tamma.bootstrap import database, parts
 from tamma.config.loader import Loaded, load
-from tamma.core.change import ChangeState
-from tamma.core.errors import ExitCode, NotClaimable
+from tamma.core.change import Change
+from tamma.core.errors import ExitCode
 from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
 from tamma.core.reconcile import Action
-from tamma.engine.delivery import change_of_issue
 from tamma.engine.explain import Explainer
+from tamma.engine.housekeeping import Housekeeper
 from tamma.engine.intake import Intake
 from tamma.engine.lookup import Lookup
 from tamma.engine.notices import Herald
@@ -84,8 +84,19 @@ def open_session(config: Path | None, *, may_create: bool = False) -> Iterator[S
 
 def _session(loaded: Loaded, store: Store) -> Session:
     forge, policies = parts.forge(loaded), parts.policies(loaded)
-    intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
-    return Session(loaded=loaded, store=store, forge=forge, policies=policies, intake=intake)
+    return Session(
+        loaded=loaded, store=store, forge=forge, policies=policies, intake=_intake(loaded, store, forge, policies)
+    )
+
+
+def _intake(loaded: Loaded, store: Store | None, forge: Forge, policies: Policies) -> Intake:
+    return Intake(
+        store=store,
+        forge=forge,
+        limits=policies.limits,
+        selection=policies.selection,
+        unfit=parts.unfit(loaded, forge),
+    )
 
 
 # tamma work
@@ -110,22 +121,13 @@ class WorkerSession:
     def work_on_issue(self, text: str) -> WorkResult:
         """Find or make the issue's task and execute it; the forge is asked first, since there may be no shared database.
 
-        An open or merged change of ours is the answer already. Raises as ``work``, and NotClaimable for an issue whose
-        change a human closed.
+        An open or merged change of ours is the answer already. Raises as ``work`` and ``Intake.answer``.
         """
         ref = parts.parse_issue(text, self.deps.forge)
-        known = change_of_issue(self.deps.forge, ref)
-        if known is not None and known.state is ChangeState.CLOSED:
-            raise NotClaimable(
-                f"change {known.id} for {ref} was closed unmerged",
-                why="a human said no",
-                fix="`tamma task retry` asks for another",
-            )
-        task = self.intake.find_live(ref)
-        if known is not None and task is None:
-            return WorkResult(exit_code=ExitCode.DELIVERED, reason=f"change {known.id} ({known.url}) is {known.state}")
-        task = task or self.intake.find_or_create(ref, asked_by=_person())
-        return self.work(task.id)
+        found = self.intake.answer(ref, asked_by=_person())
+        if isinstance(found, Change):
+            return WorkResult(exit_code=ExitCode.DELIVERED, reason=f"change {found.id} ({found.url}) is {found.state}")
+        return self.work(found.id)
 
 
 @contextmanager
@@ -155,8 +157,7 @@ def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None =
         interruption=Interruption(),
     )
     try:
-        intake = Intake(store=store, forge=forge, limits=policies.limits, selection=policies.selection)
-        yield WorkerSession(deps=deps, intake=intake)
+        yield WorkerSession(deps=deps, intake=_intake(loaded, store, forge, policies))
     finally:
         store.close()
 
@@ -194,13 +195,21 @@ def open_orchestrator(
         leases=session.policies.leases,
         trigger=session.policies.selection.trigger,
     )
+    keeper = Housekeeper(
+        store=store,
+        forge=session.forge,
+        workspaces=parts.workspaces(loaded),
+        sandbox=parts.sandbox(loaded),
+        redactor=parts.redactor(loaded),
+        by=me.id,
+    )
     limits = loaded.config.limits
     try:
         yield LoopSession(
             orchestrator=Orchestrator(
                 identity=me,
                 store=store,
-                observer=_observer(session, store),
+                observer=Observer(store=store, forge=session.forge, intake=session.intake, policies=session.policies),
                 intake=session.intake,
                 herald=herald,
                 dispatcher=_dispatcher(loaded, host=me.host),
@@ -209,6 +218,7 @@ def open_orchestrator(
                 chance=SystemChance(),
                 interruption=Interruption(),
                 tick_interval=timedelta(seconds=limits.tick_seconds),
+                tidy=lambda: keeper.tidy(chance=SystemChance().fraction()),
                 drain_limit=timedelta(seconds=limits.drain_seconds),
                 revive=None if database.configured_url(loaded) else database.embedded(loaded).start,
             ),
@@ -231,20 +241,27 @@ def _dispatcher(loaded: Loaded, *, host: str) -> LocalDispatcher:
     )
 
 
-def _observer(session: Session, store: Store | None) -> Observer:
-    return Observer(store=store, forge=session.forge, intake=session.intake, policies=session.policies)
-
-
 def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, tuple[Action, ...]]:
-    """What the next tick would see and do; writes nothing, and makes no database where there is none."""
+    """What the next tick would see and do; writes and starts nothing, and looks without a database that does not run."""
     loaded = load(config, {"limits.workers": workers})
-    parts.require_work(loaded, parts.forge(loaded))
-    slots = loaded.config.limits.workers
-    if not database.has_database(loaded):
-        forge, policies = parts.forge(loaded), parts.policies(loaded)
-        intake = Intake(store=None, forge=forge, limits=policies.limits, selection=policies.selection)
-        sighting = Observer(store=None, forge=forge, intake=intake, policies=policies).observe(slots=slots)
-        return sighting, decide(sighting, policies, chance=0.5)
-    with open_session(config) as session:
-        sighting = _observer(session, session.store).observe(slots=slots)
-        return sighting, decide(sighting, session.policies, chance=0.5)
+    forge, policies = parts.forge(loaded), parts.policies(loaded)
+    parts.require_work(loaded, forge)
+    with _running_store(loaded) as store:
+        intake = _intake(loaded, store, forge, policies)
+        observer = Observer(store=store, forge=forge, intake=intake, policies=policies)
+        sighting = observer.observe(slots=loaded.config.limits.workers)
+    if store is None and database.has_database(loaded):
+        sighting = replace(
+            sighting, away=(("the database", "it is not running, and a look starts none"), *sighting.away)
+        )
+    return sighting, decide(sighting, policies, chance=0.5)
+
+
+@contextmanager
+def _running_store(loaded: Loaded) -> Iterator[Store | None]:
+    url = database.running_url(loaded)
+    if url is None:
+        yield None
+        return
+    with closing(database.open_store(loaded, url, application_name="tamma look")) as store:
+        yield store

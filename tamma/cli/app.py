@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tamma.cli import database, inspect, operate, orchestrate, work
+from tamma.cli import database, events, inspect, operate, orchestrate, work
 from tamma.cli.ending import code_of
 from tamma.cli.options import Globals
 
@@ -59,8 +59,10 @@ def _open_closed() -> None:
 def main() -> None:
     """Run the command line; every error a user can cause ends as a message on stderr and its exit code."""
     _open_closed()
-    for module in (orchestrate, work, inspect, operate, database):
+    for module in (orchestrate, work, inspect, events, operate, database):
         module.register(app)
+    if os.environ.get("NO_COLOR"):  # noqa: TID251 — help is shown before there is a configuration
+        app.rich_markup_mode = None  # else help is bold still
     code = code_of(lambda: app(standalone_mode=False))
     unwritten = code_of(sys.stdout.flush)
     sys.exit(code or unwritten)

@@ -1,21 +1,19 @@
-"""``tamma status``, ``explain`` and ``events``: look, and change nothing."""
+"""``tamma status`` and ``explain``: look, and change nothing."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tamma.cli.moment import HELP, parse_moment
-from tamma.core.errors import ConfigError
+from tamma.core.words import counted
 
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
     from tamma.engine.history import Standing
 
-FOLLOW_INTERVAL = timedelta(seconds=1)
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 At = Annotated[str | None, typer.Option("--at", help=HELP, metavar="TIME")]
 
@@ -24,7 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("status")(status)
     app.command("explain")(explain)
-    app.command("events")(events)
 
 
 def status(
@@ -62,12 +59,16 @@ def status(
 
 def _standing(session: Session, *, limit: int, at: str | None) -> Standing:
     """Now from the tables, earlier from the log."""
+    from tamma.core.worker import WorkerState
     from tamma.engine.history import Standing, standing
 
     store = session.store
     if at is not None:
         return standing(store.events.all(at=parse_moment(at, now=store.ping())), limit=limit)
-    workers = [worker for worker in store.workers.list() if worker.state != "gone"]
+    workers = [
+        *store.workers.list(states=[WorkerState.ONLINE, WorkerState.DRAINING]),
+        *store.workers.list(states=[WorkerState.OFFLINE]),
+    ]
     return Standing(counts=store.tasks.counts(), tasks=store.tasks.list(limit=limit), workers=workers)
 
 
@@ -114,7 +115,8 @@ def _explained(found: Explanation) -> list[str]:
         )
         if story.agent:
             lines.append(
-                f"    agent {story.agent['status']}; diff {story.diff['files']} files, {story.diff['lines']} lines; repairs {story.repairs}"
+                f"    agent {story.agent['status']}; diff {counted(story.diff['files'], 'file')}, "
+                f"{counted(story.diff['lines'], 'line')}; {counted(story.repairs, 'repair')}"
             )
         lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
         if story.reason:
@@ -123,50 +125,3 @@ def _explained(found: Explanation) -> list[str]:
         state = f", {found.change['state']}" if found.change["state"] else ""
         lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
     return [*lines, f"  next: {found.next}"]
-
-
-def events(
-    ctx: typer.Context,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what comes.")] = False,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest events first.")
-    ] = 100,
-    tag: Annotated[
-        str | None,
-        typer.Option(
-            "--tag",
-            help="Only events with this tag, e.g. task:ID, issue:FORGE/REPOSITORY#NUMBER, repo:FORGE/REPOSITORY.",
-        ),
-    ] = None,
-    issue: Annotated[
-        str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")
-    ] = None,
-    at: At = None,
-    json: Json = False,
-) -> None:
-    """The event log: everything that happened, in order."""
-    from tamma import bootstrap
-    from tamma.cli.render import event_json, event_line
-
-    if follow and at is not None:
-        raise ConfigError("--follow and --at exclude each other", why="the past does not go on", fix="choose one")
-    show = event_json if json else event_line
-    with bootstrap.open_session(ctx.obj.config) as session:
-        wanted = tag or (_issue_tag(session, issue) if issue else None)
-        log = session.store.events
-        until = None if at is None else parse_moment(at, now=session.store.ping())
-        cursor = log.head() if follow else 0
-        for event in log.tagged(wanted, limit=limit, at=until) if wanted else log.latest(limit=limit, at=until):
-            print(show(event), flush=True)  # noqa: T201 — this is the output
-        while follow:
-            found, cursor = log.tail(cursor)
-            for event in found:
-                if wanted is None or wanted in event.tags:
-                    print(show(event), flush=True)  # noqa: T201 — this is the output
-            if not found:
-                session.store.wait_for_news(FOLLOW_INTERVAL)
-
-
-def _issue_tag(session: Session, text: str) -> str:
-    ref = session.parse_issue(text)
-    return f"issue:{ref.forge}/{ref}"

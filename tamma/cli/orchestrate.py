@@ -26,16 +26,17 @@ def orchestrate(
         bool, typer.Option("--dry-run", help="Print what the next tick would do; write nothing.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=256, help="Local worker processes. Default: limits.workers.")
+        int | None,
+        typer.Option("--workers", help="Local worker processes, in place of limits.workers; with its bounds."),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Events as JSON lines; a dry run's actions as one JSON document.")
+        bool, typer.Option("--json", help="Events as JSON lines; what a dry run saw and would do as one JSON document.")
     ] = False,
     log_json: LogJson = False,
 ) -> None:
     """Select issues, queue tasks, dispatch workers, repair what broke; everything is kept in Postgres.
 
-    The first SIGTERM or SIGINT drains, the second stops the workers, the third kills them. Exits 0 when idle or cleanly
+    The first SIGTERM, SIGINT or SIGHUP drains, the second stops the workers, the third kills them. Exits 0 when idle or cleanly
     drained, 2 for a configuration error, 75 if the database is away at the start, or (--until-idle) nothing is left to do
     but the forge was away, 130 or 143 when aborted.
     """
@@ -78,11 +79,11 @@ def _run(
 
 def _dry_run(globals_: Globals, *, workers: int | None, as_json: bool) -> int:
     from tamma import bootstrap
-    from tamma.cli.render import action_line, print_json, print_lines
+    from tamma.cli.render import action_line, look_values, print_json, print_lines
 
     sighting, actions = bootstrap.look_ahead(globals_.config, workers=workers)
     if as_json:
-        print_json([action_line(action, as_json=True) for action in actions])
+        print_json(look_values(sighting, actions))
         return 0
     print_lines([str(action_line(action)) for action in actions] or ["nothing to do"])
     print_lines(

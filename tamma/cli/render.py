@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tamma.core.event import Event, encode
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve
 from tamma.core.redact import clean
 from tamma.core.tell import describe_fact
+
+if TYPE_CHECKING:
+    from tamma.engine.observer import Sighting
 
 _BREAKS: Final = re.compile(r"[\t\n\u2028\u2029]+")
 
@@ -44,12 +47,14 @@ def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    console = Console()
+    # NO_COLOR takes rich's colours away, but not its bold.
+    table = Table(box=None, header_style="" if console.no_color else "bold", pad_edge=False)
     for name in head:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console.print(table)
 
 
 def event_line(event: Event) -> str:
@@ -76,6 +81,24 @@ def event_json(event: Event) -> str:
         ensure_ascii=False,
         default=_plain,
     )
+
+
+def look_values(sighting: Sighting, actions: Iterable[Action]) -> dict[str, Any]:
+    """A dry run as values: what the tick would do, and what it would leave alone and why."""
+    return {
+        "actions": [action_line(action, as_json=True) for action in actions],
+        "not_selected": [
+            {
+                "issue": str(candidate.issue.ref),
+                "title": candidate.issue.title,
+                "reasons": [{"why": r.why.value, "text": r.text, "fix": r.fix} for r in candidate.against],
+            }
+            for candidate in sighting.view.candidates
+            if candidate.against
+        ],
+        "malformed": [{"issue": str(bad.ref), "why": bad.why} for bad in sighting.malformed],
+        "away": [{"what": str(what), "why": why} for what, why in (*sighting.away, *sighting.unread)],
+    }
 
 
 def action_line(action: Action, *, as_json: bool = False) -> str | dict[str, Any]:

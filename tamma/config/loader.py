@@ -21,6 +21,7 @@ FILE_NAME: Final = "tamma.toml"
 CONFIG_VARIABLE: Final = "TAMMA_CONFIG"
 FAIL_POINTS_VARIABLE: Final = "TAMMA_FAILPOINTS"
 _SECRET_BYTES_MAX: Final = 8_192
+LOST_FIX: Final = f"go to the folder of {FILE_NAME}, name the file by --config, or make one: `tamma init`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,12 @@ class Loaded:
     fail_points: Mapping[str, str] = field(default_factory=dict)
     database_url: str | None = field(default=None, repr=False)
     direct_url: str | None = field(default=None, repr=False)
+
+    def unless_lost(self, why: str, fix: str) -> tuple[str, str]:
+        """Why something that the file would name is not there, and what to do; where there is no file, that is why."""
+        if self.path is not None:
+            return why, fix
+        return f"no {FILE_NAME} is in {self.base} or above it in the checkout; {why}", LOST_FIX
 
     def resolve(self, path: Path | str) -> Path:
         """A path of the configuration, made absolute."""

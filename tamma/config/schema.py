@@ -201,7 +201,7 @@ class LimitSettings(Section):
         default=20.0,
         ge=0,
         le=DAY_SECONDS,
-        description="How long running workers may go on after the first SIGTERM or SIGINT.",
+        description="How long running workers may go on after the first SIGTERM, SIGINT or SIGHUP.",
     )
 
 

@@ -9,6 +9,7 @@ from tamma.core import paths
 from tamma.core.gate import GateReport, GateVerdict
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
+from tamma.core.words import counted
 
 PROTECTED_PATHS: Final = "protected-paths"
 DIFF_BUDGET: Final = "diff-budget"
@@ -54,7 +55,7 @@ def judge_protected(changes: Collection[ChangedPath], *, policy: ChangePolicy, t
         return GateReport(
             name=PROTECTED_PATHS,
             verdict=GateVerdict.PASS,
-            summary=f"none of {len(changes)} changed paths is protected",
+            summary=f"none of {counted(len(changes), 'changed path')} is protected",
             tree=tree,
         )
     return GateReport(
@@ -70,19 +71,25 @@ def judge_budget(changes: Collection[ChangedPath], *, policy: ChangePolicy, tree
     """Fails when the change is larger than a reviewer should be asked to read."""
     counts = measure(changes)
     limits = {
-        "files": policy.files_max,
-        "lines": policy.lines_max,
-        "bytes": policy.bytes_max,
-        "binaries": policy.binaries_max,
+        ("files", "file"): policy.files_max,
+        ("lines", "line"): policy.lines_max,
+        ("bytes", "byte"): policy.bytes_max,
+        ("binaries", "binary"): policy.binaries_max,
     }
-    over = [f"{counts[name]} {name}, {limit} allowed" for name, limit in limits.items() if counts[name] > limit]
+    over = [
+        f"{counted(counts[many], one, many)}, {limit} allowed"
+        for (many, one), limit in limits.items()
+        if counts[many] > limit
+    ]
     large = [c.path for c in changes if c.status != "D" and c.bytes > policy.file_bytes_max]
     if large:
         over.append(f"files over {policy.file_bytes_max} bytes: {_some(large)}")
     return GateReport(
         name=DIFF_BUDGET,
         verdict=GateVerdict.FAIL if over else GateVerdict.PASS,
-        summary="too large: " + "; ".join(over) if over else f"{counts['files']} files, {counts['lines']} lines",
+        summary="too large: " + "; ".join(over)
+        if over
+        else f"{counted(counts['files'], 'file')}, {counted(counts['lines'], 'line')}",
         tree=tree,
         counts=counts,
     )

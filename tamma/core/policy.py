@@ -17,6 +17,11 @@ class LeasePolicy:
     reservation: timedelta = timedelta(seconds=60)
     missed_beats_max: int = 3
 
+    @property
+    def fence(self) -> timedelta:
+        """How long a worker goes on without a renewal: it must have stopped *before* its lease is over, not after."""
+        return self.duration * 2 / 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:

@@ -12,6 +12,7 @@ from tamma.core.gate import GateReport, GateVerdict, TestRun, TestStatus
 from tamma.core.ids import Oid
 from tamma.core.policy import RedGreen
 from tamma.core.verdict import broken_in, counts, statuses
+from tamma.core.words import counted
 
 RED_GREEN: Final = "red-green"
 
@@ -62,16 +63,17 @@ def _judge(
     regressed = {i for i in was_green - flaky if now.get(i) is TestStatus.FAILED or broken_in(i, change.broken_files)}
     removed = {i for i, s in before.items() if s is not TestStatus.SKIPPED and i not in now} - regressed
     if regressed:
-        verdict, summary = GateVerdict.FAIL, f"{len(regressed)} tests that pass on the base fail with the change"
+        told = counted(len(regressed), "test that passes on the base fails", "tests that pass on the base fail")
+        verdict, summary = GateVerdict.FAIL, f"{told} with the change"
     elif fixed:
-        verdict, summary = GateVerdict.PASS, f"{len(fixed)} tests go from red to green"
+        verdict, summary = GateVerdict.PASS, f"{counted(len(fixed), 'test goes', 'tests go')} from red to green"
     else:
         verdict, summary = (
             GateVerdict.FAIL,
             "no test fails without the change and passes with it, so the tests prove nothing",
         )
     notes = [f"{len(absent)} of them absent without the change"] * bool(absent) + [
-        f"{len(removed)} tests removed"
+        f"{counted(len(removed), 'test')} removed"
     ] * bool(removed)
     report = _report(verdict, "; ".join([summary, *notes]), policy, tree)
     return _with(report, overlay, change, fixed=fixed, regressed=regressed, removed=removed)

@@ -10,12 +10,14 @@ from tamma.core.change import Change, ChangeState
 from tamma.core.issue import Issue, IssueState
 from tamma.core.policy import Limits, Order, SelectionPolicy
 from tamma.core.task import Task, TaskState
+from tamma.core.words import counted
 
 
 @unique
 class Why(StrEnum):
     """Codes for a script; the sentence is in ``Reason.text``."""
 
+    REPOSITORY_UNFIT = "repository-unfit"
     CLOSED = "closed"
     NOT_LABELLED = "not-labelled"
     LABEL_MISSING = "label-missing"
@@ -156,7 +158,7 @@ def _about_changes(
                     ),
                 )
     if open_changes >= limits.open_changes_per_repository:
-        text = f"{open_changes} changes are open in the repository, the limit is {limits.open_changes_per_repository}"
+        text = f"{counted(open_changes, 'change is', 'changes are')} open in the repository, the limit is {limits.open_changes_per_repository}"
         return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some"),)
     return ()
 

@@ -32,6 +32,7 @@ from tamma.core.event import (
     WorkSalvaged,
 )
 from tamma.core.redact import clean
+from tamma.core.words import counted
 
 SENTENCE_CHARS_MAX: Final = 300
 _PART_CHARS_MAX: Final = 160
@@ -147,11 +148,11 @@ def _of_attempt(fact: AttemptFact) -> str:
             return f"agent: {text}"
         case AgentFinished(status=status, detail=detail, duration_ms=duration_ms, files=files, lines=lines):
             return (
-                f"agent ended after {_seconds(duration_ms)}: {status}, {_count(files, 'file')}, {_count(lines, 'line')}"
+                f"agent ended after {_seconds(duration_ms)}: {status}, {counted(files, 'file')}, {counted(lines, 'line')}"
                 + _because(detail)
             )
         case TreeAudited(files=files, lines=lines, refusals=refusals):
-            size = f"{_count(files, 'file')}, {_count(lines, 'line')}"
+            size = f"{counted(files, 'file')}, {counted(lines, 'line')}"
             return (
                 f"the change was refused ({size}): {'; '.join(refusals)}"
                 if refusals
@@ -160,7 +161,7 @@ def _of_attempt(fact: AttemptFact) -> str:
         case GateJudged():
             return _of_gate(fact)
         case WorkSalvaged(files=files, patch=patch):
-            return f"undelivered work of {_count(files, 'file')} was kept as patch {patch[:12]}"
+            return f"undelivered work of {counted(files, 'file')} was kept as patch {patch[:12]}"
         case ApprovalAsked(commit=commit):
             return f"commit {commit[:12]} passed its gates and waits for a human's approval"
         case ChangeDelivered(change=change, url=url, branch=branch, commit=commit):
@@ -175,10 +176,6 @@ def _of_gate(fact: GateJudged) -> str:
 
 def _because(reason: str) -> str:
     return f": {_short(reason)}" if reason.strip() else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _seconds(milliseconds: int) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from tamma.core.gate import GateVerdict, TestRun, TestStatus
+from tamma.core.words import counted
 
 Statuses: TypeAlias = Mapping[str, TestStatus]
 
@@ -227,13 +228,13 @@ def _word(
     base: TestRun | None,
 ) -> tuple[GateVerdict, str]:
     parts = [f"{regressed} regressed"] * bool(regressed) + [f"{unfixed} new or touched failing"] * bool(unfixed)
-    notes = [f"{old} old failures left alone"] * bool(old) + [f"{flaky} flaky"] * bool(flaky)
+    notes = [f"{counted(old, 'old failure')} left alone"] * bool(old) + [f"{flaky} flaky"] * bool(flaky)
     if parts or fault:
         return GateVerdict.FAIL, "; ".join([*parts, *([fault] if fault else []), *notes])
     if not asked:
         broken = sum("::" not in i for i, s in now.items() if s is _FAILED)
         why = (
-            f"no test ran, since {broken} files cannot be collected, on the base either"
+            f"no test ran, since {counted(broken, 'file')} cannot be collected, on the base either"
             if broken
             else "no test ran, here or on the base"
         )
@@ -243,7 +244,7 @@ def _word(
             else (GateVerdict.UNABLE, why if base else "no test ran")
         )
     passed = sum(s is _PASSED for s in now.values())
-    return GateVerdict.PASS, "; ".join([f"{passed} tests passed", *notes])
+    return GateVerdict.PASS, "; ".join([f"{counted(passed, 'test')} passed", *notes])
 
 
 def _ran(side: Statuses) -> int:

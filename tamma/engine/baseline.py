@@ -12,6 +12,9 @@ from tamma.core.gate import GateSpec, TestRun, TestStatus
 from tamma.core.ids import BlobId, Oid
 
 _FORMAT: Final = 1
+# A machine in trouble (no memory, a registry away) fails a gate on the base too. What it said then must not excuse every
+# later change: so a red run is believed when a second one agrees, and asked again the next day.
+RED_MAX_AGE: Final = timedelta(days=1)
 _LETTERS: Final = {"p": TestStatus.PASSED, "f": TestStatus.FAILED, "s": TestStatus.SKIPPED}
 _BY_STATUS: Final = {status: letter for letter, status in _LETTERS.items()}
 
@@ -35,6 +38,17 @@ def baseline_key(spec: GateSpec, *, commit: Oid, environment_key: str, sandbox: 
 def is_worth_keeping(run: TestRun) -> bool:
     """Whether a run says something lasting: one that could not be asked, or ran out of time, may go otherwise next time."""
     return not run.unable and not run.has_timed_out
+
+
+def agree(one: TestRun, other: TestRun) -> bool:
+    """Whether two runs say the same about a commit: the exit code, and which tests do not pass."""
+    return (
+        one.exit_code == other.exit_code and _red(one) == _red(other) and (one.tests is None) == (other.tests is None)
+    )
+
+
+def _red(run: TestRun) -> frozenset[str]:
+    return frozenset(i for i, status in (run.tests or {}).items() if status is TestStatus.FAILED) | run.broken_files
 
 
 def encode_run(run: TestRun) -> bytes:

@@ -13,7 +13,7 @@ from tamma.core.change import Change, ChangeDraft, ChangeState, Marker, find_mar
 from tamma.core.effect import Effect, EffectKind, EffectState, effect_key
 from tamma.core.errors import PermanentError, TransientError
 from tamma.core.event import ChangeDelivered
-from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, branch_name, task_id
+from tamma.core.ids import BlobId, Oid, TaskId, branch_name, task_id
 from tamma.core.lease import Lease
 from tamma.core.task import Task
 from tamma.engine.effects import perform
@@ -209,9 +209,3 @@ def _delivery_of(effect: Effect) -> Delivery:
         description=BlobId(effect.intent["description"]),
         is_draft=bool(effect.intent["draft"]),
     )
-
-
-def change_of_issue(forge: Forge, ref: IssueRef) -> Change | None:
-    """The newest change of ours for an issue, any state: what ``work --issue`` asks before it makes a task."""
-    ours = [c for c in forge.changes(ref.repository, head=branch_name(ref)) if c.author == forge.user]
-    return ours[0] if ours else None

@@ -27,6 +27,7 @@ from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue, IssueState
 from tamma.core.selection import Reason
 from tamma.core.task import Task, TaskKind, TaskState
+from tamma.core.words import counted
 from tamma.engine.intake import Intake
 from tamma.engine.notices import next_step
 from tamma.engine.plan import Policies
@@ -157,13 +158,15 @@ class Explainer:
                 return f"stopped ({task.outcome or task.state}): {task.reason}"
 
     def _why_waiting(self, task: Task) -> str:
+        if (error := self.intake.unfit.get(task.ref.repository)) is not None:
+            return f"its repository cannot be worked on: {error}; {error.fix}"
         limits = self.policies.limits
         running = self.store.tasks.list(states={TaskState.RUNNING})
         here = sum(t.ref.repository == task.ref.repository for t in running)
         if len(running) >= limits.running:
             return f"all {limits.running} slots are taken (limits.running_max)"
         if here >= limits.running_per_repository:
-            return f"{here} tasks run in {task.ref.repository} (limits.running_per_repository_max)"
+            return f"{counted(here, 'task runs', 'tasks run')} in {task.ref.repository} (limits.running_per_repository_max)"
         if task.capabilities:
             return f"a worker with {', '.join(task.capabilities)} must be free"
         return "an orchestrator has to be running; a slot is free"

@@ -22,7 +22,15 @@ from tamma.core.policy import ChangePolicy, RedGreen
 from tamma.core.redact import Redactor, clean
 from tamma.core.redgreen import RED_GREEN, red_green
 from tamma.core.verdict import Comparison, compare, settle
-from tamma.engine.baseline import baseline_key, decode_run, encode_run, is_worth_keeping, touched_paths
+from tamma.engine.baseline import (
+    RED_MAX_AGE,
+    agree,
+    baseline_key,
+    decode_run,
+    encode_run,
+    is_worth_keeping,
+    touched_paths,
+)
 from tamma.engine.gate_command import GateCommand, GateInterrupted, GateSite
 from tamma.ports.sandbox import Sandbox
 from tamma.ports.store import BaselineCache, Blobs
@@ -100,12 +108,24 @@ class GateRunner:
     def _baseline(self, spec: GateSpec, workspace: Workspace, site: GateSite) -> TestRun:
         base = workspace.base
         key = baseline_key(spec, commit=base.commit, environment_key=site.environment_key, sandbox=self._sandbox.name)
-        cached = self._baselines.get(key)
-        if cached is not None and (known := decode_run(cached)) is not None:
+        known = self._known(key)
+        if known is not None:
             return known
         run = self._on_tree(spec, base.tree, workspace, site, role="base")
-        if is_worth_keeping(run):
+        is_certain = is_worth_keeping(run)
+        if is_certain and not run.is_green:
+            first, run = run, self._on_tree(spec, base.tree, workspace, site, role="base-again")
+            is_certain = is_worth_keeping(run) and (run.is_green or agree(first, run))
+        if is_certain:
             self._baselines.put(key, encode_run(run))
+        return run
+
+    def _known(self, key: str) -> TestRun | None:
+        for max_age in (None, RED_MAX_AGE):
+            cached = self._baselines.get(key, max_age=max_age)
+            run = None if cached is None else decode_run(cached)
+            if run is None or run.is_green:
+                return run
         return run
 
     def _judge(

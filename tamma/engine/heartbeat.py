@@ -7,27 +7,33 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from types import TracebackType
+from typing import Final
 
-from tamma.core.errors import LeaseLost, TammaError, TransientError
+from tamma.core.errors import LeaseLost, TammaError, TaskCancelled, TransientError
 from tamma.core.ids import WorkerId
 from tamma.core.lease import Lease
 from tamma.core.policy import LeasePolicy
 from tamma.ports.store import Store, Workers
 from tamma.ports.system import Clock
 
+_AGAIN: Final = 4  # a beat that failed is tried again after such a part of its time
+
 
 class Heartbeat(AbstractContextManager["Heartbeat"]):
-    """Renews until left. The moment of the last success is taken *before* the request, on the monotonic clock, so that a
-    worker that was stopped or cut off knows that its lease is over without asking anybody (self-fencing)."""
+    """Renews until left, also while a stopped attempt is being settled. The moment of the last success is taken *before*
+    the request (at first the claim's, ``asked_at``), on the monotonic clock, so that a worker that was stopped or cut off
+    stops before its lease is over, without asking anybody (self-fencing)."""
 
-    def __init__(self, *, open_store: Callable[[], Store], lease: Lease, policy: LeasePolicy, clock: Clock) -> None:
+    def __init__(
+        self, *, open_store: Callable[[], Store], lease: Lease, policy: LeasePolicy, clock: Clock, asked_at: float
+    ) -> None:
         self._open_store = open_store
         self._lease = lease
         self._policy = policy
         self._clock = clock
         self._left = threading.Event()
-        self._lost: TammaError | None = None
-        self._renewed_at = clock.monotonic()
+        self._lost: LeaseLost | TaskCancelled | None = None
+        self._renewed_at = asked_at
         self._thread = threading.Thread(target=self._beat_until_left, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -44,37 +50,50 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
 
     @property
     def is_over(self) -> bool:
-        """Whether the attempt must stop: the lease is lost, or has run out by our own clock."""
+        """Whether the attempt must stop: the lease is lost, or soon over by our own clock."""
         return self._lost is not None or self._is_past()
 
     def check(self) -> None:
-        """Raises LeaseLost (or TaskCancelled) if the lease is gone, or ran out by our own clock."""
+        """Raises LeaseLost (or TaskCancelled) if the lease is gone, or soon over by our own clock."""
         if self._lost is not None:
             raise self._lost
         if self._is_past():
             raise LeaseLost(
-                "the lease ran out", why="it could not be renewed in time (stopped, or the database was away)"
+                "the lease is given up", why="it could not be renewed in time (stopped, or the database was away)"
             )
 
     def _is_past(self) -> bool:
-        return self._clock.monotonic() - self._renewed_at >= self._policy.duration.total_seconds()
+        return self._clock.monotonic() - self._renewed_at >= self._policy.fence.total_seconds()
 
     def _beat_until_left(self) -> None:
+        try:
+            self._renew_until_left()
+        except (LeaseLost, TaskCancelled) as error:
+            self._lost = error
+        except Exception as error:  # noqa: BLE001 — a heart that stopped for whatever reason must be seen, not mourned
+            self._lost = LeaseLost(
+                "the lease can no longer be renewed",
+                why=str(error) or type(error).__name__,
+                fix=getattr(error, "fix", ""),
+            )
+
+    def _renew_until_left(self) -> None:
+        beat = self._policy.beat.total_seconds()
         store: Store | None = None
-        while not self._left.wait(self._policy.beat.total_seconds()):
-            asked_at = self._clock.monotonic()
-            try:
-                store = store or self._open_store()
-                store.claims.renew(self._lease, duration=self._policy.duration)
-                store.workers.beat(self._lease.worker)
-            except TransientError:
-                continue
-            except TammaError as error:
-                self._lost = error
-                break
-            self._renewed_at = asked_at
-        if store is not None:
-            store.close()
+        try:
+            pause = beat
+            while not self._left.wait(pause):
+                asked_at = self._clock.monotonic()
+                try:
+                    store = store or self._open_store()
+                    store.claims.renew(self._lease, duration=self._policy.duration)
+                    self._renewed_at, pause = asked_at, beat
+                    store.workers.beat(self._lease.worker)
+                except TransientError:
+                    pause = beat / _AGAIN
+        finally:
+            if store is not None:
+                store.close()
 
 
 class Pulse(AbstractContextManager["Pulse"]):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
-from tamma.core.errors import NotClaimable, RefusedByPolicy
+from tamma.core.change import Change, ChangeState
+from tamma.core.errors import ConfigError, NotClaimable, RefusedByPolicy, TammaError
 from tamma.core.ids import IssueRef, branch_name
 from tamma.core.issue import Issue
 from tamma.core.policy import Limits, Order, SelectionPolicy
@@ -20,15 +23,25 @@ _WAIVED_FOR_A_PERSON = frozenset(
     {Why.NOT_LABELLED, Why.LABEL_MISSING, Why.OTHER_ASSIGNEE, Why.NOT_ASKED_AGAIN, Why.TOO_MANY_CHANGES}
 )
 
+_REFUSALS: Final[Mapping[Why, type[TammaError]]] = {
+    Why.AUTHOR_NOT_ALLOWED: RefusedByPolicy,
+    Why.TOO_LARGE: RefusedByPolicy,
+    Why.REPOSITORY_UNFIT: ConfigError,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Judges issues and makes their tasks. Without a store (a dry run where there is no database) it can only judge."""
+    """Judges issues and makes their tasks. Without a store (a dry run where there is no database) it can only judge.
+
+    ``unfit`` are repositories whose configuration is not enough to work on them: there, every task would only be blocked.
+    """
 
     store: Store | None
     forge: Forge
     limits: Limits
     selection: SelectionPolicy
+    unfit: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def judge(self, issue: Issue, *, newest: Task | None, open_changes: int) -> Candidate:
         """The candidate with every reason against it; asks the forge for changes only where nothing else speaks against."""
@@ -60,9 +73,30 @@ class Intake:
             )
         )
 
+    def answer(self, ref: IssueRef, *, asked_by: str) -> Task | Change:
+        """What there is to do for a person who names an issue: its live task, which may be there since somebody asked once
+        more; an open or merged change of ours, the answer already; or a new task.
+
+        Raises as ``find_or_create``, and NotClaimable for an issue whose change a human closed.
+        """
+        live = self.find_live(ref)
+        known = None if live else self._change_of(ref)
+        if known is not None and known.state is ChangeState.CLOSED:
+            raise NotClaimable(
+                f"change {known.id} for {ref} was closed unmerged",
+                why="a human said no",
+                fix="`tamma task retry` asks for another",
+            )
+        return live or known or self.find_or_create(ref, asked_by=asked_by)
+
+    def _change_of(self, ref: IssueRef) -> Change | None:
+        """The newest change of ours for an issue, any state."""
+        ours = (c for c in self.forge.changes(ref.repository, head=branch_name(ref)) if c.author == self.forge.user)
+        return next(ours, None)
+
     def find_or_create(self, ref: IssueRef, *, asked_by: str) -> Task:
         """The live task of an issue, or a new one. Raises NoSuchTask, NotClaimable (closed, or its change is open or was closed
-        by a human), RefusedByPolicy (author, size)."""
+        by a human), RefusedByPolicy (author, size), ConfigError (its repository cannot be worked on)."""
         issue = self.forge.issue(ref)
         newest = self.newest(ref)
         if newest is not None and not newest.is_terminal:
@@ -89,6 +123,9 @@ class Intake:
     def _reasons(
         self, issue: Issue, newest: Task | None, open_changes: int, *, with_changes: bool
     ) -> tuple[Reason, ...]:
+        if (error := self.unfit.get(issue.ref.repository)) is not None:
+            text = f"its repository cannot be worked on: {error}"
+            return (Reason(why=Why.REPOSITORY_UNFIT, text=text, fix=error.fix),)
         changes = self.forge.changes(issue.ref.repository, head=branch_name(issue.ref)) if with_changes else ()
         return reasons_against(
             issue, task=newest, changes=changes, open_changes=open_changes, policy=self.selection, limits=self.limits, user=self.forge.user
@@ -100,5 +137,5 @@ def refuse_person(issue: Issue, against: tuple[Reason, ...]) -> None:
     for reason in against:
         if reason.why in _WAIVED_FOR_A_PERSON:
             continue
-        error = RefusedByPolicy if reason.why in {Why.AUTHOR_NOT_ALLOWED, Why.TOO_LARGE} else NotClaimable
+        error = _REFUSALS.get(reason.why, NotClaimable)
         raise error(f"{issue.ref} is not taken", why=reason.text, fix=reason.fix)

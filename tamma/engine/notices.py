@@ -142,9 +142,10 @@ def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Even
 
 
 def judged_commit(task: Task, events: Sequence[Event]) -> Oid | None:
-    """The commit with which the task's newest attempt waits for approval, from the task's events."""
+    """The commit with which the task's newest attempt waits for approval, from the task's events; or, where it asked for none,
+    since something was away or it was interrupted, the one that was approved before and never published."""
     asked = [e.fact.commit for e in events if isinstance(e.fact, ApprovalAsked) and e.fact.epoch == task.epoch]
-    return asked[-1] if asked else None
+    return asked[-1] if asked else task.approved
 
 
 def next_step(task: Task, events: Sequence[Event] = ()) -> str:

@@ -78,7 +78,12 @@ class Observer:
         live_after, notices_after = self._places.get(_LIVE), self._places.get(_NOTICES)
         names = frozenset(remote.name for remote in self.forge.repositories())
         found = store.tasks.survey(
-            Scope(forge=self.forge.name, repositories=names, workable=names, capabilities=self.capabilities),
+            Scope(
+                forge=self.forge.name,
+                repositories=names,
+                workable=names - self.intake.unfit.keys(),
+                capabilities=self.capabilities,
+            ),
             limit=limit,
             beat=leases.beat,
             missed_beats_max=leases.missed_beats_max,

@@ -33,6 +33,7 @@ POLL_FIRST: Final = timedelta(milliseconds=50)
 BURST: Final = timedelta(seconds=1)
 # How long a worker may take to give its task back once it was asked to; then it is killed, and its task is reaped.
 STOP_LIMIT: Final = timedelta(seconds=60)
+TIDY_EVERY: Final = timedelta(minutes=10)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 # A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
@@ -84,9 +85,11 @@ class Orchestrator:
     stop_limit: timedelta = STOP_LIMIT
     revive: Callable[[], object] | None = None
     report: Callable[[str], None] = print
+    tidy: Callable[[], object] | None = None
     _early_ends: Counter[TaskId] = field(default_factory=Counter)
     _faults: Counter[TaskId] = field(default_factory=Counter)
     _untellable: dict[TaskId, PutOff] = field(default_factory=dict)
+    _tidy_at: float = 0.0
     _signals: int = 0
     _signalled_at: float = 0.0
     _pause: timedelta = timedelta(0)
@@ -151,7 +154,19 @@ class Orchestrator:
             self._tell_once(f"the tick was given up: {error}")
             self._revive_safely()
             return False
+        self._tidy_safely()
         return True
+
+    def _tidy_safely(self) -> None:
+        """Now and then, what tasks that are over left on this machine."""
+        now = self.clock.monotonic()
+        if self.tidy is None or now < self._tidy_at:
+            return
+        self._tidy_at = now + TIDY_EVERY.total_seconds()
+        try:
+            self.tidy()
+        except Exception as error:  # noqa: BLE001 — rubbish that stays is no reason to stop
+            self._tell_once(f"leftovers of tasks could not be removed: {trouble(error)}")
 
     def _revive_safely(self) -> None:
         if self.revive is not None:
@@ -376,7 +391,8 @@ class Orchestrator:
 
     def _mention(self, sighting: Sighting) -> None:
         for bad in sighting.malformed:
-            self._tell_once(f"issue {bad.ref} is skipped: {bad.why}")
+            of = bad.ref if isinstance(bad.ref, str) else f"issue {bad.ref}"
+            self._tell_once(f"{of} is skipped: {bad.why}")
         for repository, why in sighting.away:
             self._tell_once(f"repository {repository} is skipped for now: {why}")
         for ref, why in sighting.unread:

@@ -19,6 +19,7 @@ from tamma.core.selection import reason_to_stop
 from tamma.engine.attempt import Attempt
 from tamma.engine.delivery import Courier, Delivery, marked_head
 from tamma.engine.description import Story, change_title, render_description
+from tamma.engine.housekeeping import Housekeeper
 from tamma.engine.prompts import Snapshot
 from tamma.engine.rounds import Rounds, Solution
 from tamma.ports.environment import Environment
@@ -53,6 +54,9 @@ class Pipeline:
         deps = self.deps
         deps.workspaces.heed(self.attempt.should_stop)
         deps.sandbox.sweep(f"{self.task.id}:")
+        with suppress(TammaError, OSError):  # whatever it is, it does not stand in this attempt's way
+            self._housekeeper().tidy(chance=deps.chance.fraction())
+        self.attempt.check()
         self.attempt.enter(Phase.PREPARE)
         changes = deps.forge.changes(self.task.ref.repository, head=self.attempt.branch)
         known = self._known_change(changes)
@@ -73,6 +77,17 @@ class Pipeline:
             expected = self.courier.expected_head(head, changes)
             with self._salvaging(workspace), self._environment(workspace, base) as environment:
                 return self._resolve(workspace, snapshot, environment, expected=expected)
+
+    def _housekeeper(self) -> Housekeeper:
+        deps = self.deps
+        return Housekeeper(
+            store=deps.store,
+            forge=deps.forge,
+            workspaces=deps.workspaces,
+            sandbox=deps.sandbox,
+            redactor=deps.redactor,
+            by=deps.identity.id,
+        )
 
     # Prepare
 

@@ -18,6 +18,7 @@ from tamma.core.leaks import leaks, message_leaks, without_secrets
 from tamma.core.outward import defused
 from tamma.core.redact import bounded, clean
 from tamma.core.redgreen import RED_GREEN
+from tamma.core.words import counted
 from tamma.engine.attempt import Attempt, refuse
 from tamma.engine.evidence import repair_feedback
 from tamma.engine.gates import GateInterrupted, GateRunner, GateSite, to_fact
@@ -117,7 +118,8 @@ class Rounds:
             )
         failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds)
         return Verdict(
-            outcome=Outcome.GATES_FAILED, reason=f"after {repairs_max} repairs these gates still fail: {failed}"
+            outcome=Outcome.GATES_FAILED,
+            reason=f"after {counted(repairs_max, 'repair')} these gates still fail: {failed}",
         )
 
     def _rejudge_approved(self, candidate: Candidate, base_runs: Mapping[str, TestRun]) -> Solution | Verdict:
@@ -292,7 +294,7 @@ class Rounds:
         others_bind = any(r.binds for r in reports if r.name != RED_GREEN)
         proven = sum(len(r.fixed) for r in reports if r.verdict is GateVerdict.PASS and r.name != RED_GREEN)
         if only_tests and not others_bind and proven:
-            reason = f"{proven} new tests pass on the code as it is; the agent says: {clean(result.detail)}"
+            reason = f"{counted(proven, 'new test passes', 'new tests pass')} on the code as it is; the agent says: {clean(result.detail)}"
             return Verdict(outcome=Outcome.NO_CHANGE_NEEDED, reason=reason)
         return None
 

@@ -54,9 +54,10 @@ def work(task_id: TaskId, deps: WorkerDeps) -> WorkResult:
     Raises NoSuchTask, NotClaimable or TransientError if the task could not be claimed; everything later is a result.
     """
     with _registered(deps):
+        asked_at = deps.clock.monotonic()  # before the request: the lease runs from there, whenever the answer comes
         claim = deps.store.claims.claim(task_id, worker=deps.identity.id, duration=deps.policies.leases.duration)
         deps.fail_points.reach("claim.after_record")
-        result = _hold(claim, deps)
+        result = _hold(claim, deps, asked_at=asked_at)
         if result.task is not None and result.task.notice is not None:
             with suppress(TammaError):  # the orchestrator's next tick tells it
                 _herald(deps).tell(result.task)
@@ -87,10 +88,14 @@ def _herald(deps: WorkerDeps) -> Herald:
     )
 
 
-def _hold(claim: Claim, deps: WorkerDeps) -> WorkResult:
+def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
     """Run the pipeline under the lease, and settle what came of it."""
     with Heartbeat(
-        open_store=deps.open_store, lease=claim.lease, policy=deps.policies.leases, clock=deps.clock
+        open_store=deps.open_store,
+        lease=claim.lease,
+        policy=deps.policies.leases,
+        clock=deps.clock,
+        asked_at=asked_at,
     ) as beat:
         verdict, failure = _attempt(claim, deps, beat)
         if isinstance(failure, LeaseLost | TaskCancelled):

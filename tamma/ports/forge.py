@@ -14,9 +14,9 @@ from tamma.ports.workspace import Remote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed:
-    """An issue that could not be read: skipped and reported, never an error for the others."""
+    """An issue, or a change (named in words), that could not be read: skipped and reported, never an error for the others."""
 
-    ref: IssueRef
+    ref: IssueRef | str
     why: str
 
 
@@ -73,7 +73,8 @@ class Forge(Protocol):
         ...
 
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
-        """Changes from branch ``head``, any state, newest first."""
+        """Changes from branch ``head``, any state, newest first. Raises PermanentError where one that cannot be read may be of
+        that branch; others that cannot be read are skipped, and told as malformed by ``open_issues``."""
         ...
 
     def count_open_changes(self, repository: str) -> int:

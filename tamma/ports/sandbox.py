@@ -48,6 +48,10 @@ class Sandbox(Protocol):
         end what a killed worker left behind; ``readable`` are further folders that the processes need to read."""
         ...
 
+    def tidy(self) -> None:
+        """Remove the folders that dead workers left of boxes of any task; those of living ones stay."""
+        ...
+
     def sweep(self, tag: str) -> int:
         """End every process on this machine still marked with ``tag`` (a prefix up to a colon matches); returns how many."""
         ...

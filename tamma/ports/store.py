@@ -309,8 +309,8 @@ class Workers(Protocol):
         """Offline, if it has missed that many beats by the database's clock."""
         ...
 
-    def list(self, *, limit: int = 200) -> Sequence[WorkerRecord]:
-        """Newest first."""
+    def list(self, *, states: Collection[WorkerState] = (), limit: int = 200) -> Sequence[WorkerRecord]:
+        """Newest first; no states means all."""
         ...
 
 
@@ -329,12 +329,12 @@ class Blobs(Protocol):
 class BaselineCache(Protocol):
     """What gates said about a base commit, by commit and gate definition."""
 
-    def get(self, key: str) -> bytes | None:
-        """None where it is not known."""
+    def get(self, key: str, *, max_age: timedelta | None = None) -> bytes | None:
+        """None where it is not known, or was put longer ago than ``max_age`` (by the database's clock)."""
         ...
 
     def put(self, key: str, value: bytes) -> None:
-        """Idempotent: the first value stays."""
+        """Idempotent: the first value stays, for a day at least; then a later one takes its place."""
         ...
 
 

@@ -167,6 +167,14 @@ class Workspaces(Protocol):
         """
         ...
 
+    def leftovers(self) -> tuple[TaskId, ...]:
+        """Tasks of which something lies on this machine: checkouts of attempts, dead ones too, and kept commits."""
+        ...
+
+    def discard(self, task_id: TaskId) -> None:
+        """Remove what a task left here, its kept commit too. What an attempt that still lives works in stays."""
+        ...
+
     def read_file(self, remote: Remote, commit: Oid, path: str) -> bytes | None:
         """One file of a commit from the mirror; None where there is none."""
         ...

@@ -226,6 +226,19 @@ def test_one_repository_without_its_agent_keeps_no_other_from_its_work(project: 
     assert project.state(project.task_id(name="other"))[0] == "blocked"
 
 
+def test_an_unfit_repository_is_explained_and_given_no_task(project: Project) -> None:
+    """Its issues wait for its configuration, not in the queue, and `work --issue` ends with 2."""
+    project.repository(name="other")
+    project.issue(name="other")
+    project.configure('[repositories.demo]\n[repositories.other.agent]\nkind = "command"\nargv = []\n' + GATE)
+    delivered_beside(project)
+    assert_told(project.run("work", "--issue", "other#1"), 2, "argv", "next:")
+    told = project.run("explain", "other#1")
+    assert "its repository cannot be worked on" in told.out
+    assert "argv" in told.out
+    assert project.state(project.task_id(name="other"))[0] == "none"
+
+
 def test_a_machine_without_git_is_told_so(project: Project) -> None:
     """The missing program is named, and no attempt of the agent is charged."""
     empty = project.root / "bin"

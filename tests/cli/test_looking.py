@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tamma.adapters.postgres.connect import engine_for
+from tamma.adapters.postgres.events import PostgresEvents
+from tamma.adapters.postgres.pool import Pool
+from tamma.cli.events import newest
 from tests.cli.ends import added, assert_ok, assert_plain, assert_told, ended
 from tests.support.project import FIX, GATE, Project, wait_until
 
@@ -99,7 +104,7 @@ def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
     for told in (text, by_id):
         assert "stopped (gates failed)" in told, told
         assert "gate compiles: fail" in told
-        assert "repairs 1" in told
+        assert "diff 1 file, 1 line; 1 repair\n" in told
         assert f"tamma task retry {project.task_id()}" in told
     (story,) = values["attempts"]
     assert (story["exit_code"], story["diff"]["files"], bool(story["patch"])) == (10, 1, True)
@@ -216,6 +221,41 @@ def test_events_by_tag_and_issue(project: Project) -> None:
     assert_told(project.run("events", "--issue", "nowhere#1"), 2, "next:")
 
 
+def test_events_of_nothing_say_so(project: Project) -> None:
+    """On stderr, with 0 where something may yet happen and 3 where there is no such issue or task."""
+    assert_told(project.run("events"), 0, "no event yet")
+    assert_told(project.run("events", "--issue", "demo#1", "--json"), 0, "no event has the tag issue:local/demo#1")
+    assert_told(project.run("events", "--tag", "worker:nobody"), 0, "no event has the tag worker:nobody")
+    assert_told(project.run("events", "--issue", "demo#99"), 3, "demo#99", "next:")
+    for options in (("--task", project.task_id()), ("--tag", f"task:{project.task_id()}"), ("--task", "beef")):
+        assert_told(project.run("events", *options), 3, options[1].removeprefix("task:"), "next:")
+    assert_told(project.run("events", "--tag", "task:seven"), 2, "seven", "next:")
+    assert_told(project.run("events", "--tag", "x", "--issue", "demo#1"), 2, "exclude each other", "next:")
+    task = added(project)
+    for name in (task[:8], "demo#1"):
+        assert "task created" in assert_ok(project.run("events", "--task", name)).out
+
+
+def test_what_comes_between_the_newest_and_the_rest_is_shown_once(project: Project) -> None:
+    """An event that is written while the newest are read is not among them: it comes with those that are followed."""
+    added(project)
+    project.issue("2")
+
+    class Busy(PostgresEvents):
+        """A log to which somebody writes right after its head was asked for."""
+
+        def head(self) -> int:
+            cursor = super().head()
+            added(project, "2")
+            return cursor
+
+    with closing(Pool(engine_for(project.database_url, application_name="test"))) as pool:
+        log = Busy(pool)
+        first, cursor = newest(log, tag=None, limit=100, is_followed=True)
+        rest, _ = log.tail(cursor)
+    assert [len(first), len(rest)] == [1, 1]
+
+
 def test_events_follow_until_interrupted(project: Project) -> None:
     """What comes is shown as it comes, each once; SIGINT ends it with 130 and no traceback."""
     task = added(project)
@@ -228,6 +268,18 @@ def test_events_follow_until_interrupted(project: Project) -> None:
     done = ended(child)
     assert done.code == 130
     assert_plain(done)
+
+
+def test_a_dry_run_as_json_tells_what_it_leaves_alone(project: Project) -> None:
+    """One document: what would be done, what not and why, and what could not be read."""
+    project.issue("2", labels=["tamma", "wontfix"])
+    project.issue("3").write_text("---\ntitle: [unclosed\n---\n")
+    said = assert_ok(project.run("orchestrate", "--dry-run", "--json")).json
+    assert [action["action"] for action in said["actions"]] == ["create", "dispatch"]
+    (left,) = said["not_selected"]
+    assert (left["issue"], [r["why"] for r in left["reasons"]]) == ("demo#2", ["label-forbids"])
+    assert [bad["issue"] for bad in said["malformed"]] == ["demo#3"]
+    assert said["away"] == []
 
 
 def test_json_is_json_and_nothing_else(project: Project) -> None:

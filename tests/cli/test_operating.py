@@ -122,6 +122,16 @@ def test_doctor_without_a_repository_says_where_to_put_one(tmp_path: Path) -> No
         found = project.run("doctor")
         assert found.code == 2
         assert "repo.git" in found.out
+        assert "warn   configuration: " in found.out
+        for command in (
+            ("orchestrate", "--until-idle"),
+            ("orchestrate", "--dry-run"),
+            ("status",),
+            ("task", "add", "1"),
+        ):
+            told = project.run(*command)
+            assert_told(told, 2, "there is no ", f"no tamma.toml is in {tmp_path}", "--config", "tamma init")
+        (tmp_path / "tamma.toml").touch()
         assert_told(project.run("orchestrate", "--until-idle"), 2, "there is no repository", "repo.git")
         assert not (tmp_path / ".tamma" / "postgres").exists()
 

@@ -49,13 +49,17 @@ def test_the_loop_shows_live_progress_in_a_terminal(project: Project) -> None:
 
 
 def test_a_table_in_a_terminal_has_columns_and_no_tabs(project: Project) -> None:
-    """In a pipe it is tab-separated; here it is aligned."""
+    """In a pipe it is tab-separated; here it is aligned, with a bold head unless NO_COLOR is set."""
     added(project)
     code, shown = in_terminal(project, "status")
     assert code == 0, shown
     assert "\t" not in shown
     assert "demo#1" in shown
     assert "queued" in shown
+    assert "\x1b[1m" in shown
+    _, plain = in_terminal(project, "status", NO_COLOR="1")
+    assert "demo#1" in plain
+    assert "\x1b[" not in plain, plain
 
 
 def test_no_color_is_honoured_in_a_terminal(project: Project) -> None:
@@ -65,6 +69,9 @@ def test_no_color_is_honoured_in_a_terminal(project: Project) -> None:
     assert "demo#2" in plain
     assert not COLOR.search(plain), plain
     project.issue("3")
+    _, helped = in_terminal(project, "status", "--help", NO_COLOR="1")
+    assert "--limit" in helped
+    assert "\x1b[" not in helped, helped
     _, colored = in_terminal(project, "orchestrate", "--until-idle")
     assert COLOR.search(colored), colored
 

@@ -69,7 +69,7 @@ def test_ordinary_paths_are_not_refused() -> None:
         ([Path(f"f{i}") for i in range(3)], ChangePolicy(files_max=2), "3 files, 2 allowed"),
         ([Path("a", lines_added=5, lines_removed=6)], ChangePolicy(lines_max=10), "11 lines, 10 allowed"),
         ([Path("a", bytes=11)], ChangePolicy(bytes_max=10), "11 bytes, 10 allowed"),
-        ([Path("a", is_binary=True)], ChangePolicy(binaries_max=0), "1 binaries, 0 allowed"),
+        ([Path("a", is_binary=True)], ChangePolicy(binaries_max=0), "1 binary, 0 allowed"),
         ([Path("big", bytes=11)], ChangePolicy(file_bytes_max=10), "big"),
     ],
 )

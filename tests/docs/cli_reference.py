@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import typer.main
 
+from tamma.cli import events, operate, orchestrate, work
 from tamma.cli import inspect as looking
-from tamma.cli import operate, orchestrate, work
 from tamma.cli.app import app
 from tamma.core.errors import ExitCode
 
@@ -22,7 +22,7 @@ CODES: Final = {
     "work": tuple(ExitCode),
     "status": (*_ALWAYS, ExitCode.TEMPORARY),
     "explain": (*_ABOUT_A_TASK, ExitCode.BLOCKED),
-    "events": (*_ALWAYS, ExitCode.TEMPORARY, ExitCode.SIGINT),
+    "events": (*_ABOUT_A_TASK, ExitCode.BLOCKED, ExitCode.SIGINT),
     "init": _ALWAYS,
     "doctor": _ALWAYS,
     "db upgrade": (*_ALWAYS, ExitCode.TEMPORARY),
@@ -74,7 +74,7 @@ def render(note: str) -> str:
 def _root() -> Any:
     # Typer brings a click of its own in some releases: what is common to all is its shape, not its classes.
     if not app.registered_commands:
-        for module in (orchestrate, work, looking, operate):
+        for module in (orchestrate, work, looking, events, operate):
             module.register(app)
     return typer.main.get_command(app)
 

@@ -86,6 +86,9 @@ class LocalSandbox:
         self.tags.append(tag)
         return LocalBox(folder, should_stop, self.spawned)
 
+    def tidy(self) -> None:
+        """Nothing is left behind."""
+
     def sweep(self, tag: str) -> int:
         """Nothing is left behind."""
         return 0
@@ -117,16 +120,19 @@ class MemoryBlobs:
 
 @dataclass
 class MemoryBaselines:
-    """The first value stays."""
+    """The first value stays for a day; all of them have one age."""
 
     kept: dict[str, bytes]
+    age: timedelta = timedelta(0)
 
-    def get(self, key: str) -> bytes | None:
-        """None if unknown."""
-        return self.kept.get(key)
+    def get(self, key: str, *, max_age: timedelta | None = None) -> bytes | None:
+        """None if unknown, or too old."""
+        return None if max_age is not None and self.age > max_age else self.kept.get(key)
 
     def put(self, key: str, value: bytes) -> None:
-        """Idempotent."""
+        """Idempotent; what is old gives way."""
+        if self.age > timedelta(days=1):
+            self.kept.clear()
         self.kept.setdefault(key, value)
 
 
@@ -142,10 +148,11 @@ class World:
         self.base = Base(branch="main", commit=Oid("c" * 40), tree=self._tree(base))
         self.sandbox = LocalSandbox()
         self.memory = Memory()
+        self.baselines = MemoryBaselines(self.memory.values)
         self.runner = GateRunner(
             sandbox=self.sandbox,
             blobs=MemoryBlobs(self.memory.blobs),
-            baselines=MemoryBaselines(self.memory.values),
+            baselines=self.baselines,
             redactor=Redactor([SECRET]),
         )
         self.site = GateSite(tag="task:1")

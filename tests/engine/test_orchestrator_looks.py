@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def test_tasks_of_others_keep_nobody_busy(store: PostgresStore, tmp_path: Path) 
     elsewhere = IssueRef(forge="elsewhere", repository="demo", number="1")
     store.tasks.create(TaskDraft(ref=elsewhere, title="t", digest="d", snapshot=BlobId("b"), asked_by="label"))
     assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
+
+
+def test_an_unfit_repository_gets_no_tasks_and_no_workers(store: PostgresStore, tmp_path: Path) -> None:
+    """Each would only end blocked; what waits there from better days goes on waiting, and keeps nobody busy."""
+    forge = MemoryForge(name="local", repositories=("bad",))
+    loop = a_loop(store, forge, tmp_path)
+    waiting = loop.intake.find_or_create(forge.add_issue(repository="bad"), asked_by="label")
+    new = forge.add_issue(repository="bad")
+    unfit = replace(loop.intake, unfit={"bad": ConfigError("no agent is configured", fix="set agent.argv")})
+    loop.intake = loop.observer.intake = unfit
+    assert loop.run(Mode.UNTIL_IDLE) is ExitCode.DELIVERED
+    assert (loop.intake.newest(new), store.tasks.get(waiting.id).version) == (None, 1)
+    with pytest.raises(ConfigError, match="no agent"):
+        loop.intake.find_or_create(new, asked_by="ann")
 
 
 def away(forge: MemoryForge, when: Iterator[bool]) -> None:

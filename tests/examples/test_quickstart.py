@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,19 @@ def test_the_script_does_what_the_quickstart_tells(tmp_path: Path, issue: str, t
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(tests, cwd=checkout, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == (0 if green else 1), done.stdout
+
+
+def test_the_last_line_tells_what_was_delivered_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads only that knows how it went; if it went otherwise, it says so instead."""
+    run = runpy.run_path(str(HERE / "run.py"))
+    run["say_verdict"](run["EXPECTED"])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "issues 1, 2 were delivered" in line
+    assert ".tamma-quickstart/forge/textkit/changes" in line
+    assert "issue 3 went back to a human" in line
+    run["say_verdict"]({"1": "failed"})
+    told = capsys.readouterr()
+    assert (told.out, "not as" in told.err) == ("", True)
 
 
 def _play(checkout: Path, issue: str, turn: int) -> None:

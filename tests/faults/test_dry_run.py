@@ -13,7 +13,7 @@ from psycopg import sql
 from tamma.core.event import Event, TaskCreated, TaskDispatched, TaskReaped
 from tests.faults.world import ended, finished, queue, start_work
 from tests.support.fold_check import events_of
-from tests.support.project import Project, wait_until
+from tests.support.project import Project, a_project, wait_until
 
 EXPIRED = "SELECT 1 FROM task WHERE state = 'running' AND lease_expires_at <= tamma_now()"
 DUE = "SELECT 1 FROM task WHERE state = 'retryable' AND run_after <= tamma_now()"
@@ -30,7 +30,7 @@ def test_it_says_what_the_next_tick_does_and_touches_nothing(project: Project) -
     """With an expired lease, a due retry and an eligible issue there; then the tick does just that."""
     prepare_work(project)
     before = everything(project)
-    said = finished(project.run("orchestrate", "--dry-run", "--json")).json
+    said = finished(project.run("orchestrate", "--dry-run", "--json")).json["actions"]
     assert everything(project) == before
     plain = finished(project.run("orchestrate", "--dry-run"))
     assert everything(project) == before
@@ -58,6 +58,23 @@ def test_without_a_database_it_makes_none(project: Project) -> None:
     assert "not local/demo#2" in done.out or "not demo#2" in done.out, done.out
     assert not (project.root / ".tamma").exists()
     assert files(project.root / "forge") == forge
+
+
+def test_a_database_that_does_not_run_is_not_started(tmp_path: Path) -> None:
+    """It judges by the forge alone and says so; not one file of the state folder changes."""
+    with a_project(tmp_path, "") as project:
+        project.repository()
+        project.configure()
+        finished(project.run("orchestrate", "--once"))
+        finished(project.run("db", "stop"))
+        project.issue()
+        before = files(tmp_path / ".tamma")
+        done = finished(project.run("orchestrate", "--dry-run"))
+        after = files(tmp_path / ".tamma")
+        project.run("db", "stop")
+    assert f"create task {project.task_id()}" in done.out
+    assert "not looked at: the database: it is not running" in done.out
+    assert after == before
 
 
 def prepare_work(project: Project) -> None:

@@ -116,6 +116,16 @@ def test_a_change_that_a_human_closed_is_not_redone(project: Project) -> None:
     assert (project.refs(), len(project.changes())) == (refs, 1)
 
 
+def test_a_closed_change_is_redone_when_somebody_asks(project: Project) -> None:
+    """`task retry`, and then `work --issue` takes the task that it made."""
+    finish(project)
+    close_change(project)
+    finished(project.run("task", "retry", project.task_id()))
+    finished(project.run("work", "--issue", "demo#1"))
+    assert project.state(project.task_id(generation=2)) == ("succeeded", "delivered")
+    assert len(project.changes()) == 2
+
+
 def test_a_change_closed_before_its_delivery_was_recorded_is_not_redone(project: Project) -> None:
     """The worker died right after it opened the change, and a human closed it before anybody looked."""
     [task] = queue(project)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PASSING, PermanentError, TransientError
 from tamma.core.redact import bounded, clean
 from tamma.ports.agent import AgentResult, AgentStatus
@@ -62,7 +62,7 @@ def write_new(path: Path, text: str) -> None:
 def forget_result(path: Path) -> None:
     """Whatever an earlier run left there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, root=path.parent)
     else:
         path.unlink(missing_ok=True)
 

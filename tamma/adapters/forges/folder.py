@@ -44,9 +44,11 @@ class Moved(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """A file that could not be read; the sentence names the file and what to do."""
+    """A file that could not be read; the sentence names the file and what to do. ``raw`` is what was read of it all the same,
+    None where nothing could be."""
 
     why: str
+    raw: bytes | None = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +167,12 @@ class Folder(Generic[T]):
         try:
             return self._extract(found.document)
         except BadDocument as e:
-            return self.trouble(name, e)
+            return self.trouble(name, e, raw=found.document.raw)
 
-    def trouble(self, name: str, why: object) -> Trouble:
+    def trouble(self, name: str, why: object, *, raw: bytes | None = b"") -> Trouble:
         """What is wrong with a file, with its path."""
-        return Trouble(why=f"{self.file(name)}, {why}" if str(why).startswith("line ") else f"{self.file(name)}: {why}")
+        is_line = str(why).startswith("line ")
+        return Trouble(why=f"{self.file(name)}, {why}" if is_line else f"{self.file(name)}: {why}", raw=raw)
 
     def _read(self, folder: int, name: str) -> Found | Trouble | None:
         try:
@@ -181,21 +184,24 @@ class Folder(Generic[T]):
         except OSError as e:
             is_link = e.errno == errno.ELOOP
             return self.trouble(
-                name, "a symbolic link, which is not followed; put the file itself there" if is_link else _said(e)
+                name,
+                "a symbolic link, which is not followed; put the file itself there" if is_link else _said(e),
+                raw=b"" if is_link else None,
             )
+        raw = None
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                return self.trouble(name, "not a regular file; remove it or put the text there")
+                return self.trouble(name, "not a regular file; remove it or put the text there", raw=b"")
             with os.fdopen(fd, "rb", closefd=False) as file:
                 raw = file.read(FILE_BYTES_MAX + 1)
             if len(raw) > FILE_BYTES_MAX:
-                return self.trouble(name, f"larger than {FILE_BYTES_MAX} bytes; shorten it")
+                return self.trouble(name, f"larger than {FILE_BYTES_MAX} bytes; shorten it", raw=raw)
             return Found(document=parse(raw), stamp=_stamp(status))
         except BadDocument as e:
-            return self.trouble(name, e)
+            return self.trouble(name, e, raw=raw)
         except OSError as e:
-            return self.trouble(name, _said(e))
+            return self.trouble(name, _said(e), raw=raw)
         finally:
             os.close(fd)
 

@@ -114,6 +114,7 @@ class LocalForge:
             for n in (names if begin == 0 else ())
             if isinstance(t := heads[n], Trouble)
         ]
+        malformed += self._malformed_changes(place) if begin == 0 else []
         wanted = [n for n in readable[begin:] if isinstance(h := heads[n], IssueHead) and _is_asked(h, label)]
         issues: list[Issue] = []
         for number in wanted[:limit]:
@@ -168,7 +169,7 @@ class LocalForge:
         self._edit_issue(ref, edit)
 
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
-        """By number, highest first. Raises PermanentError for a broken change file, which might be the one asked for."""
+        """By number, highest first. Raises PermanentError for a broken change file that names the branch."""
         place = self._place(repository)
         found = (self._change(place, name) for name in self._change_names(place, head))
         return [change for change in found if change is not None and change.head == head]
@@ -224,12 +225,20 @@ class LocalForge:
     def _change_names(self, place: _Place, branch: str) -> list[str]:
         heads = place.changes.extracts()
         for head in heads.values():
-            if isinstance(head, Trouble):
+            if isinstance(head, Trouble) and _may_be_of(head, branch):
                 raise PermanentError(
                     "a change cannot be read", why=head.why, fix="correct the file, or move it elsewhere"
                 )
         chosen = [n for n, h in heads.items() if isinstance(h, ChangeHead) and h.head == branch]
         return sorted(chosen, key=int, reverse=True)
+
+    def _malformed_changes(self, place: _Place) -> list[Malformed]:
+        heads = place.changes.extracts()
+        return [
+            Malformed(ref=f"change {n} of {place.remote.name}", why=t.why)
+            for n in sorted(heads, key=int)
+            if isinstance(t := heads[n], Trouble)
+        ]
 
     def _change(self, place: _Place, name: str) -> Change | None:
         found = place.changes.read(name)
@@ -312,6 +321,13 @@ def _place(repository: LocalRepository) -> _Place:
         issues=Folder(repository.issues, names=ISSUE_NAME, extract=issue_head),
         changes=Folder(repository.changes, names=CHANGE_NAME, extract=change_head),
     )
+
+
+def _may_be_of(trouble: Trouble, branch: str) -> bool:
+    """Whether a change that cannot be read may be one from this branch: its text names it, or could not be looked at."""
+    if trouble.raw is None:
+        return True
+    return re.search(rb"(?<![\w./-])" + re.escape(branch.encode()) + rb"(?![\w/-])", trouble.raw) is not None
 
 
 def _is_asked(head: IssueHead, label: str) -> bool:

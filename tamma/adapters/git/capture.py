@@ -13,6 +13,7 @@ from tamma.adapters.git.audit import clashes
 from tamma.adapters.git.command import Git
 from tamma.adapters.git.difference import index_lines, list_changes, list_tree, make_patch
 from tamma.adapters.git.walk import GITLINK, Bounds, Entry, Findings, Walk
+from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
@@ -127,7 +128,7 @@ class _Rules:
 
     def _prepare(self) -> Git:
         if self._git is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_tree(self._folder, root=self._capture.desk)
             self._folder.mkdir()
             assert self._capture.git.git_dir is not None
             index = self._capture.desk / "rules.index"

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,10 @@ from urllib.parse import quote, urlsplit
 from tamma.adapters.git.again import again
 from tamma.adapters.git.command import Git, GitFailed, Transport
 from tamma.adapters.git.gitdir import drop_traps, harden, is_regular, rescuable, traps
+from tamma.adapters.git.leftovers import KEPT, pack
 from tamma.adapters.git.trouble import disk_error, is_damage, is_missing, local_error, remote_error
 from tamma.adapters.proc.locks import take
+from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import ConfigError, PermanentError, TransientError
 from tamma.core.ids import Oid
 from tamma.ports.workspace import Base, Remote
@@ -87,7 +88,7 @@ class Mirror:
             git = self.git.at(git_dir).reaching(Transport(), hold=hold)
             try:
                 drop_traps(self.folder)
-                git.run("push", "--quiet", "--no-verify", str(self.folder), f"+{commit}:refs/tamma/keep/{name}")
+                git.run("push", "--quiet", "--no-verify", str(self.folder), f"+{commit}:{KEPT}{name}")
             except GitFailed as e:
                 raise local_error(e, doing=f"keeping commit {commit}") from e
             except OSError as e:
@@ -186,6 +187,7 @@ class Mirror:
 
         try:
             self._fetch_into(self.folder, branch, hold=hold, is_ours=True)
+            pack(self.folder, self.here, workspaces=self.root.parent / "workspaces")
         except GitFailed:
             self._build(branch, commit, hold=hold)
 
@@ -217,7 +219,7 @@ class Mirror:
 
     def _build(self, branch: str, commit: Oid, *, hold: tuple[int, ...]) -> None:
         fresh, broken = self.folder.with_suffix(".new"), self.folder.with_suffix(".broken")
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove_tree(fresh, root=self.root)
         kind = "sha256" if len(commit) == 64 else "sha1"
         try:
             git = self.git.reaching(Transport())
@@ -230,7 +232,7 @@ class Mirror:
         self._fetch_into(fresh, branch, hold=hold)
         if self.folder.exists():
             self._rescue(fresh, oid=commit)
-            shutil.rmtree(broken, ignore_errors=True)
+            remove_tree(broken, root=self.root)
             self.folder.rename(broken)
         fresh.rename(self.folder)
 
@@ -239,17 +241,14 @@ class Mirror:
         git = self.git.at(self.folder).reaching(Transport())
         with contextlib.suppress(GitFailed, TransientError, OSError):
             rescuable(self.folder, oid=oid)
-            for ref in git.text("for-each-ref", "--format=%(refname)", "refs/tamma/keep/").splitlines():
+            for ref in git.text("for-each-ref", "--format=%(refname)", KEPT).splitlines():
                 git.run("push", "--quiet", "--no-verify", str(fresh), f"{ref}:{ref}", ok=(0, 1, 128))
 
     def _sweep(self) -> None:
         """Remove what a killed git left. Holding the lock, which a live child of a killed worker would share, we are alone."""
         for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/incoming-*"):
             for left in self.folder.glob(pattern):
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink(missing_ok=True)
+                remove_tree(left, root=self.root)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[tuple[int, ...]]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import Final
 from tamma.adapters.git.capture import Author
 from tamma.adapters.git.cleanup import make_private
 from tamma.adapters.git.command import PROTOCOLS, REMOTE_SECONDS, Git, GitFailed, Transport
+from tamma.adapters.git.leftovers import release, tasks_with_commits, tasks_with_folders
 from tamma.adapters.git.mirror import Mirror
 from tamma.adapters.git.trouble import disk_error, is_damage, local_error
 from tamma.adapters.git.walk import DEFAULT_EXCLUDES
@@ -116,6 +118,17 @@ class GitWorkspaces:
                 mirror.keep(workspace.git_dir, commit, name=name)
                 return
         raise PermanentError(f"commit {commit} cannot be kept", why="no open workspace holds it")
+
+    def leftovers(self) -> tuple[TaskId, ...]:
+        """See the port."""
+        kept = tasks_with_commits(self._git, self._state / "mirrors")
+        return tuple(sorted(kept | tasks_with_folders(self._state / "workspaces")))
+
+    def discard(self, task_id: TaskId) -> None:
+        """See the port."""
+        for left in self._left(task_id, epoch=sys.maxsize):
+            self._remove(left)
+        release(self._git, self._state / "mirrors", task_id)
 
     @property
     def _git(self) -> Git:

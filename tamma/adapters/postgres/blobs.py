@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from tamma.adapters.postgres import rows
@@ -13,8 +14,14 @@ BLOB_BYTES_MAX: Final = 33_554_432  # the check constraint says the same
 
 _PUT_BLOB: Final = "INSERT INTO blob (id, content) VALUES (%(id)s, %(content)s) ON CONFLICT DO NOTHING"
 _GET_BLOB: Final = "SELECT content FROM blob WHERE id = %(id)s"
-_PUT_BASELINE: Final = "INSERT INTO baseline (key, value) VALUES (%(key)s, %(value)s) ON CONFLICT DO NOTHING"
-_GET_BASELINE: Final = "SELECT value FROM baseline WHERE key = %(key)s"
+_PUT_BASELINE: Final = """
+INSERT INTO baseline (key, value) VALUES (%(key)s, %(value)s)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, created_at = tamma_now()
+WHERE baseline.created_at < tamma_now() - interval '1 day'
+"""
+_GET_BASELINE: Final = """
+SELECT value FROM baseline WHERE key = %(key)s AND created_at > coalesce(tamma_now() - %(max_age)s::interval, '-infinity')
+"""
 
 
 class PostgresBlobs:
@@ -45,11 +52,11 @@ class PostgresBaselines:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def get(self, key: str) -> bytes | None:
-        """None where it is not known."""
-        row = self._pool.one(_GET_BASELINE, {"key": rows.text(key)})
+    def get(self, key: str, *, max_age: timedelta | None = None) -> bytes | None:
+        """None where it is not known, or too old."""
+        row = self._pool.one(_GET_BASELINE, {"key": rows.text(key), "max_age": max_age})
         return None if row is None else bytes(row[0])
 
     def put(self, key: str, value: bytes) -> None:
-        """Idempotent: the first value stays."""
+        """Idempotent: the first value stays for a day at least."""
         self._pool.run(_PUT_BASELINE, {"key": rows.text(key), "value": value})

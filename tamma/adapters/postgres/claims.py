@@ -28,7 +28,15 @@ from tamma.adapters.postgres.sql import (
 )
 from tamma.core.attempt import Decision, Outcome, Phase
 from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable, TammaError, TaskCancelled
-from tamma.core.event import AttemptFact, ChangeDelivered, PhaseEntered, TaskReaped, TaskSettled, WorkSalvaged
+from tamma.core.event import (
+    AgentSpoke,
+    AttemptFact,
+    ChangeDelivered,
+    PhaseEntered,
+    TaskReaped,
+    TaskSettled,
+    WorkSalvaged,
+)
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import TERMINAL, Task, TaskState, Trigger, next_state
@@ -60,6 +68,14 @@ CLAIM_NEXT: Final = change(
     **_CLAIM,
 )
 
+# Whether a claim whose reply was lost went through: a worker has one attempt at a time.
+_OURS: Final = (
+    f"SELECT {TASK_COLUMNS}, lease_expires_at FROM task WHERE {IS_RUNNING} AND worker = %(worker)s "
+    "AND lease_expires_at > tamma_now()"
+)
+_OURS_ONE: Final = f"{_OURS} AND id = %(task_id)s"
+_OURS_NEXT: Final = f"{_OURS} ORDER BY lease_expires_at DESC LIMIT 1"
+
 _RENEW: Final = (
     f"UPDATE task SET lease_expires_at = greatest(lease_expires_at, tamma_now() + %(duration)s) WHERE {LEASE} "
     "RETURNING lease_expires_at"
@@ -72,8 +88,9 @@ _ENTER: Final = change(
     returns="1",
 )
 _RECORD: Final = change(held=HELD, sets="", type_="%(type)s::text", tags=WORKER_TAG, returns="1")
+_SALVAGEABLE: Final = locked("id = %(task_id)s AND epoch = %(epoch)s")
 _SALVAGE: Final = change(
-    held=locked("id = %(task_id)s AND epoch = %(epoch)s"),
+    held=_SALVAGEABLE,
     sets="",
     type_="%(type)s::text",
     tags=WORKER_TAG,
@@ -86,6 +103,12 @@ _RECORD_CHANGE: Final = change(
     type_="%(type)s::text",
     tags=f"{WORKER_TAG} || {_CHANGE_TAG}",
     returns="1",
+)
+
+# Whether a fact whose reply was lost is in the log: an attempt writes one after the other, so it is the newest.
+_IS_NEWEST: Final = (
+    "SELECT 1 FROM task JOIN event ON stream = 'task:' || id AND event.version = task.version "
+    "WHERE id = %(task_id)s AND type = %(type)s AND data = %(data)s::jsonb"
 )
 
 _COUNTED: Final = "attempts = %(attempts)s, infra = %(infra)s, interruptions = %(interruptions)s, crashes = %(crashes)s"
@@ -111,11 +134,18 @@ _REAP: Final = change(
     data=f"{_END_DATA} || jsonb_build_object('worker', worker)",
     tags=f"{BY_TAG} || ARRAY['worker:' || worker]",
 )
+# An epoch ends once, so its end in the log is the one whose reply was lost.
+_IS_ENDED: Final = (
+    f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s AND EXISTS (SELECT 1 FROM event "
+    "WHERE stream = 'task:' || %(task_id)s AND type = {type} AND (data->>'epoch')::int = %(epoch)s AND {by})"
+)
+_IS_SETTLED: Final = _IS_ENDED.format(type="'TASK.SETTLE.SUCCEEDED'", by="true")
+_IS_REAPED: Final = _IS_ENDED.format(type="'TASK.REAP.SUCCEEDED'", by="data->>'by' = %(by)s")
 _STANDING: Final = "SELECT state, epoch, worker FROM task WHERE id = %(task_id)s"
 
 
 class PostgresClaims:
-    """``ports.store.Claims``."""
+    """``ports.store.Claims``. A write whose reply was lost is never repeated blindly: its guard or a reread decides."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -123,7 +153,11 @@ class PostgresClaims:
     def claim(self, task_id: TaskId, *, worker: WorkerId, duration: timedelta) -> Claim:
         """By id: ignores due time, rank, limits and reservations."""
         wanted = {"task_id": rows.text(task_id), "worker": rows.text(worker), "duration": duration}
-        row = self._pool.one(_CLAIM_ONE, wanted)
+
+        def claim() -> rows.Row | None:
+            return self._pool.once(_CLAIM_ONE, wanted)
+
+        row = self._pool.repeat(claim, then=lambda: claim() or self._pool.once(_OURS_ONE, wanted))
         if row is None:
             raise self._not_claimable(task_id)
         return _claim_of(row, worker)
@@ -131,7 +165,13 @@ class PostgresClaims:
     def claim_next(self, *, worker: WorkerId, capabilities: Collection[str], duration: timedelta) -> Claim | None:
         """The best task that we can take now; None if there is none."""
         ours = [rows.text(capability) for capability in capabilities]
-        row = self._pool.one(CLAIM_NEXT, {"worker": rows.text(worker), "capabilities": ours, "duration": duration})
+        wanted = {"worker": rows.text(worker), "capabilities": ours, "duration": duration}
+
+        def claim() -> rows.Row | None:
+            return self._pool.once(CLAIM_NEXT, wanted)
+
+        # Here the reread comes first: the same again would take another task.
+        row = self._pool.repeat(claim, then=lambda: self._pool.once(_OURS_NEXT, wanted) or claim())
         return None if row is None else _claim_of(row, worker)
 
     def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
@@ -144,7 +184,7 @@ class PostgresClaims:
     def enter(self, lease: Lease, phase: Phase) -> None:
         """The attempt goes on to its next phase."""
         fact = PhaseEntered(epoch=lease.epoch, phase=phase)
-        self._write(lease, _ENTER, {"phase": phase.value, "data": rows.data_of(fact)})
+        self._write(lease, _ENTER, {"type": fact.TYPE, "phase": phase.value, "data": rows.data_of(fact)})
 
     def record(self, lease: Lease, fact: AttemptFact) -> None:
         """A fact of this attempt. Its epoch is the lease's, or the caller mixed up two attempts."""
@@ -152,13 +192,19 @@ class PostgresClaims:
         told: dict[str, Any] = {"type": fact.TYPE, "data": rows.data_of(fact)}
         if isinstance(fact, ChangeDelivered):
             self._write(lease, _RECORD_CHANGE, {**told, "change": rows.text(fact.change)})
+        elif isinstance(fact, AgentSpoke):  # its caller reads what the agent says, and must not be held
+            self._write(lease, _RECORD, told, patience=timedelta())
         else:
             self._write(lease, _RECORD, told)
 
     def salvage(self, lease: Lease, fact: WorkSalvaged) -> bool:
         """Undelivered work is kept, even after the lease, until a later attempt begins."""
         assert fact.epoch == lease.epoch, (fact.epoch, lease.epoch)
-        return self._pool.one(_SALVAGE, {**held(lease), "type": fact.TYPE, "data": rows.data_of(fact)}) is not None
+        values = {**held(lease), "type": fact.TYPE, "data": rows.data_of(fact)}
+        row = self._pool.repeat(
+            lambda: self._pool.once(_SALVAGE, values), then=lambda: self._unless_told(_SALVAGEABLE, _SALVAGE, values)
+        )
+        return row is not None
 
     def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
         """The attempt's end."""
@@ -178,7 +224,7 @@ class PostgresClaims:
             notice=decision.notice,
             run_after=None,
         )
-        row = self._pool.write(_SETTLE, {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)})
+        row = self._end(_SETTLE, _IS_SETTLED, {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)})
         if row is None:
             raise lost(self._pool, lease)
         return rows.task_of(row)
@@ -214,12 +260,36 @@ class PostgresClaims:
             "dead": rows.text_or_none(dead),
             "data": rows.data_of(fact),
         }
-        row = self._pool.write(_REAP, {**_ended(decision, reason), **asked})
+        row = self._end(_REAP, _IS_REAPED, {**_ended(decision, reason), **asked})
         return None if row is None else rows.task_of(row)
 
-    def _write(self, lease: Lease, statement: str, values: dict[str, Any]) -> None:
-        if self._pool.one(statement, {**held(lease), **values}) is None:
+    def _write(
+        self, lease: Lease, statement: str, values: dict[str, Any], *, patience: timedelta | None = None
+    ) -> None:
+        values = {**held(lease), **values}
+        row = self._pool.repeat(
+            lambda: self._pool.once(statement, values),
+            then=lambda: self._unless_told(HELD, statement, values),
+            patience=patience,
+        )
+        if row is None:
             raise lost(self._pool, lease)
+
+    def _unless_told(self, lock: str, statement: str, values: dict[str, Any]) -> rows.Row | None:
+        """The write, unless the log has it; looked up behind the lock, so that a first try still under way is seen."""
+        with self._pool.transaction() as connection:
+            if connection.execute(lock, values).fetchone() is None:
+                return None
+            told = connection.execute(_IS_NEWEST, values).fetchone()
+            return told or connection.execute(statement, values).fetchone()
+
+    def _end(self, statement: str, reread: str, values: dict[str, Any]) -> rows.Row | None:
+        """The write; or the task as it is, where an earlier try turns out to have been done."""
+
+        def end() -> rows.Row | None:
+            return self._pool.write(statement, values)
+
+        return self._pool.repeat(end, then=lambda: end() or self._pool.once(reread, values))
 
     def _not_claimable(self, task_id: TaskId) -> TammaError:
         row = self._pool.one(_STANDING, {"task_id": rows.text(task_id)})

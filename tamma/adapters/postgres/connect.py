@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, auto
 from typing import Any, Final
 
 import psycopg
@@ -28,9 +29,57 @@ _OPERATOR_MUST_ACT: Final = re.compile(
     r"authentication failed|no pg_hba\.conf entry|no password supplied|(database|role|user) \"[^\"]*\" does not exist"
     r"|permission denied for database|certificate|does not support SSL"
 )
-# A peer that vanished without a word is noticed within a minute, also by a connection that only listens.
-_KEEPALIVES: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# A peer that vanished without a word is noticed within a minute, also by a connection that only listens; who waits for an
+# answer to what it sent notices sooner, so that a beat can be made on another connection before the lease is over.
+_KEEPALIVES: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+_FIX_AWAY: Final = "try again; if it stays away, run: tamma doctor"
+_FIX_LET_IN: Final = "correct DATABASE_URL, then run: tamma doctor"
+_FIX_RIGHTS: Final = (
+    "let the schema's owner grant this role USAGE on the schema, and on its tables and sequences what the message names; "
+    "then run: tamma doctor"
+)
 _NO_OPTIONS: Final = re.compile(r"unsupported startup parameter")
+
+
+class Act(Enum):
+    """What to do about a failure of the database."""
+
+    AGAIN = auto()  # on another connection; what was under way may have been done or not
+    LATER = auto()  # it answered, and the statement was not done
+    OPERATOR = auto()  # it answers, but not to us: repeating does not help
+
+
+# By SQLSTATE or its class; the longer key decides. What is not here (a constraint, wrong SQL) is a bug and passes as it is.
+ACTS: Final[Mapping[str, Act]] = {
+    "08": Act.AGAIN,  # connection exception
+    "25006": Act.LATER,  # read-only: a standby that is to become the primary
+    "25P03": Act.AGAIN,  # idle in a transaction for too long: the session was ended
+    "25P04": Act.LATER,  # the transaction took too long
+    "26": Act.AGAIN,  # the prepared statement is another session's: a pooler changed it under us
+    "28": Act.OPERATOR,  # authentication
+    "3D": Act.OPERATOR,  # no such database
+    "3F": Act.OPERATOR,  # no such schema, or none that we may use
+    "40": Act.AGAIN,  # deadlock, serialization; 40003: nobody knows whether it was done
+    "42501": Act.OPERATOR,  # insufficient privilege
+    "53": Act.LATER,  # full: disk, memory, connections
+    "55": Act.LATER,  # lock not available, object in use
+    "57": Act.LATER,  # cancelled, statement timeout
+    "57P01": Act.AGAIN,  # the server shuts down, or an administrator ended the session
+    "57P02": Act.AGAIN,  # the server crashed
+    "57P03": Act.AGAIN,  # the server starts up
+    "57P04": Act.OPERATOR,  # the database was dropped
+    "57P05": Act.AGAIN,  # the session was idle for too long
+    "58": Act.LATER,  # the server's own system failed
+}
+
+
+class ConnectionBroken(TransientError):
+    """What was under way is unknown, and may go through on another connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +166,10 @@ def masked(text: str) -> str:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn "the database is away, busy or closed to us" into errors that say who should act.
+    """Turn "the database is away, busy or closed to us" into errors that say who should act, by the table ``ACTS``.
 
-    TransientError: connection lost or refused, timeout, deadlock, serialization, shutdown, full pool. ConfigError: it
-    answers, but not to us. Anything else (a constraint, wrong SQL) passes as it is.
+    ConnectionBroken: lost, refused, shut down, deadlock, serialization. TransientError: timeout, full, standby, full pool.
+    ConfigError: it answers, but not to us. Anything else (a constraint, wrong SQL) passes as it is.
     """
     try:
         yield
@@ -131,27 +180,37 @@ def translate_errors() -> Iterator[None]:
             fix="try again; or run fewer workers at once",
         ) from error
     except DBAPIError as error:
-        if error.connection_invalidated or _is_passing(error.orig):
-            raise _told(error.orig) from error
+        if (told := _told(error.orig, is_broken=error.connection_invalidated)) is not None:
+            raise told from error
         raise
     except psycopg.Error as error:
-        if _is_passing(error):
-            raise _told(error) from error
+        if (told := _told(error)) is not None:
+            raise told from error
         raise
 
 
-def _is_passing(error: BaseException | None) -> bool:
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction)
-
-
-def _told(error: BaseException | None) -> TammaError:
+def _told(error: BaseException | None, *, is_broken: bool = False) -> TammaError | None:
     why = masked(" ".join(str(error).split()))
+    match _act(error, why, is_broken=is_broken):
+        case None:
+            return None
+        case Act.OPERATOR if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return ConfigError("the database forbids it", why=why, fix=_FIX_RIGHTS)
+        case Act.OPERATOR:
+            return ConfigError("the database does not let us in", why=why, fix=_FIX_LET_IN)
+        case Act.AGAIN:
+            return ConnectionBroken("the database is away", why=why, fix=_FIX_AWAY)
+        case Act.LATER:
+            return TransientError("the database is away", why=why, fix=_FIX_AWAY)
+
+
+def _act(error: BaseException | None, why: str, *, is_broken: bool) -> Act | None:
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
-    if state is None and _OPERATOR_MUST_ACT.search(why):
-        return ConfigError(
-            "the database does not let us in", why=why, fix="correct DATABASE_URL, then run: tamma doctor"
-        )
-    return TransientError("the database is away", why=why, fix="try again; if it stays away, run: tamma doctor")
+    if state is not None:
+        return ACTS.get(state, ACTS.get(state[:2], Act.AGAIN if is_broken else None))
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return Act.OPERATOR if _OPERATOR_MUST_ACT.search(why) else Act.AGAIN
+    return Act.AGAIN if is_broken else None
 
 
 def _connect(
@@ -160,9 +219,10 @@ def _connect(
     chosen: dict[str, Any] = {
         "application_name": application_name,
         "connect_timeout": max(2, round(timeouts.connect.total_seconds())),
-        "options": timeouts.options,
         **_KEEPALIVES,
         **parameters,
+        # The server takes the last word: what the URL sets itself wins, and nothing else of ours is lost.
+        "options": f"{timeouts.options} {parameters.get('options', '')}".rstrip(),
     }
     try:
         return psycopg.connect(**chosen, autocommit=autocommit)

@@ -7,7 +7,7 @@ judged by a snapshot taken *after* the lock, and there are only a handful of eff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -80,12 +80,14 @@ class PostgresEffects:
         self._pool = pool
 
     def intend(self, lease: Lease, *, key: str, kind: EffectKind, intent: Mapping[str, str]) -> Effect:
-        """Write the intent under the lease. An effect already ``done`` is returned as it is, unchanged."""
-        with self._pool.transaction() as connection:
-            is_held = connection.execute(HELD, held(lease)).fetchone() is not None
-            if is_held:
+        """Write the intent under the lease. An effect already ``done``, or intended so, is returned as it is, unchanged."""
+
+        def write() -> Effect | None:
+            with self._pool.transaction() as connection:
+                if connection.execute(HELD, held(lease)).fetchone() is None:
+                    return None
                 known = _find(connection, key)
-                if known is not None and known.state is EffectState.DONE:
+                if known is not None and (known.state is EffectState.DONE or _is_same(known, intent, lease.epoch)):
                     return known
                 values = {
                     **_intended(key, kind, intent, epoch=lease.epoch),
@@ -94,40 +96,46 @@ class PostgresEffects:
                     "hold": None,
                 }
                 return _one(connection, _INTEND, values)
-        raise lost(self._pool, lease)
+
+        return self._fenced(lease, write)
 
     def record(self, lease: Lease, *, key: str, result: Mapping[str, str], is_done: bool = True) -> Effect:
         """What became of it: done, or (not ``is_done``) abandoned. A done effect stays as it is."""
         state = EffectState.DONE if is_done else EffectState.ABANDONED
-        with self._pool.transaction() as connection:
-            is_held = connection.execute(HELD, held(lease)).fetchone() is not None
-            if is_held:
+
+        def write() -> Effect | None:
+            with self._pool.transaction() as connection:
+                if connection.execute(HELD, held(lease)).fetchone() is None:
+                    return None
                 known = _known(connection, key)
-                if known.state is EffectState.DONE:
+                is_told = (known.state, known.epoch, dict(known.result)) == (state, lease.epoch, dict(result))
+                if known.state is EffectState.DONE or is_told:
                     return known
                 return _one(connection, _RECORD, {**_recorded(key, state, result, epoch=lease.epoch), **held(lease)})
-        raise lost(self._pool, lease)
+
+        return self._fenced(lease, write)
 
     def intend_unleased(
         self, task_id: TaskId, *, key: str, kind: EffectKind, intent: Mapping[str, str], by: WorkerId, hold: timedelta
     ) -> Effect | None:
         """One holder at a time; None if somebody else holds it now. A done effect is returned as it is."""
-        with self._pool.transaction() as connection:
-            epoch = _lock(connection, task_id)
-            known = _find(connection, key)
-            if known is not None and known.state is EffectState.DONE:
-                return known
-            holder = {"by": rows.text(by), "holder": rows.text(by), "hold": hold, "task_id": rows.text(task_id)}
-            elsewhere = connection.execute(_IS_ELSEWHERE, {"by": holder["by"], "key": rows.text(key)}).fetchone()
-            if elsewhere is not None and elsewhere[0]:
-                return None
-            if known is not None and (known.state, known.epoch, dict(known.intent)) == (
-                EffectState.INTENDED,
-                epoch,
-                dict(intent),
-            ):  # the intent stands in the log already; only the hold, which is volatile, is new
-                return _one(connection, _HOLD, {**holder, "key": rows.text(key)})
-            return _one(connection, _INTEND_UNLEASED, {**_intended(key, kind, intent, epoch=epoch), **holder})
+        holder = {"by": rows.text(by), "holder": rows.text(by), "hold": hold, "task_id": rows.text(task_id)}
+
+        def write() -> Effect | None:
+            with self._pool.transaction() as connection:
+                epoch = _lock(connection, task_id)
+                known = _find(connection, key)
+                if known is not None and known.state is EffectState.DONE:
+                    return known
+                elsewhere = connection.execute(_IS_ELSEWHERE, {"by": holder["by"], "key": rows.text(key)}).fetchone()
+                if elsewhere is not None and elsewhere[0]:
+                    return None
+                if known is not None and _is_same(known, intent, epoch):
+                    # The intent stands in the log already; only the hold, which is volatile, is new.
+                    return _one(connection, _HOLD, {**holder, "key": rows.text(key)})
+                return _one(connection, _INTEND_UNLEASED, {**_intended(key, kind, intent, epoch=epoch), **holder})
+
+        return self._pool.repeat(write)
 
     def holds(self, key: str, *, by: WorkerId) -> bool:
         """Whether ``by`` holds it now."""
@@ -139,23 +147,38 @@ class PostgresEffects:
 
         Raises LeaseLost if somebody did. A second record of a done effect is a no-op.
         """
-        with self._pool.transaction() as connection:
-            epoch = _lock(connection, task_id)
-            known = _known(connection, key)
-            if known.state is EffectState.DONE:
-                return known
-            holder = connection.execute(_HOLDER, {"by": rows.text(by), "key": rows.text(key)}).fetchone()
-            assert holder is not None
-            if not holder[0]:
-                raise LeaseLost(f"effect {key} is not ours to record", why=f"{holder[1] or 'nobody'} holds it")
-            values = {"by": rows.text(by), "task_id": rows.text(task_id)}
-            return _one(
-                connection, _RECORD_UNLEASED, {**_recorded(key, EffectState.DONE, result, epoch=epoch), **values}
-            )
+
+        def write() -> Effect:
+            with self._pool.transaction() as connection:
+                epoch = _lock(connection, task_id)
+                known = _known(connection, key)
+                if known.state is EffectState.DONE:
+                    return known
+                holder = connection.execute(_HOLDER, {"by": rows.text(by), "key": rows.text(key)}).fetchone()
+                assert holder is not None
+                if not holder[0]:
+                    raise LeaseLost(f"effect {key} is not ours to record", why=f"{holder[1] or 'nobody'} holds it")
+                values = {"by": rows.text(by), "task_id": rows.text(task_id)}
+                return _one(
+                    connection, _RECORD_UNLEASED, {**_recorded(key, EffectState.DONE, result, epoch=epoch), **values}
+                )
+
+        return self._pool.repeat(write)
 
     def of_task(self, task_id: TaskId) -> Sequence[Effect]:
         """All of one task."""
         return [rows.effect_of(row) for row in self._pool.all(_OF_TASK, {"task_id": rows.text(task_id)})]
+
+    def _fenced(self, lease: Lease, write: Callable[[], Effect | None]) -> Effect:
+        """Each write looks at the effect first, so that it may be repeated where nobody knows whether it was done."""
+        effect = self._pool.repeat(write)
+        if effect is None:
+            raise lost(self._pool, lease)
+        return effect
+
+
+def _is_same(known: Effect, intent: Mapping[str, str], epoch: int) -> bool:
+    return (known.state, known.epoch, dict(known.intent)) == (EffectState.INTENDED, epoch, dict(intent))
 
 
 def _intended(key: str, kind: EffectKind, intent: Mapping[str, str], *, epoch: int) -> dict[str, Any]:

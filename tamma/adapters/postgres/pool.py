@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
 import sqlalchemy
 
-from tamma.adapters.postgres.connect import translate_errors
+from tamma.adapters.postgres.connect import ConnectionBroken, translate_errors
 from tamma.adapters.postgres.rows import Row
 from tamma.adapters.postgres.sql import NEWS
 from tamma.core.errors import TransientError
 
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
 Parameters = Mapping[str, Any]
 NONE: Final[Parameters] = {}
+PATIENCE: Final = timedelta(seconds=1)
+_FIRST_SECONDS: Final = 0.05
+_PAUSE_SECONDS_MAX: Final = 1.0
 _HINT_SECONDS: Final = 0.02
+_TOLD_AT_TRY: Final = 3  # one stale connection is no news
 
 
 class Pool:
     """Runs statements, each in a transaction of its own unless ``transaction`` is asked for.
 
-    Every method raises TransientError when the database is away; a statement under way is then *unknown*.
+    Every method raises TransientError when the database is away, and ConnectionBroken when a connection broke; a write
+    under way is then *unknown*. Reads, and writes whose guard allows it, are tried again for as long as ``patience``,
+    once the database has been reached at all: who starts while it is away is told at once.
     """
 
-    def __init__(self, engine: sqlalchemy.Engine) -> None:
+    def __init__(self, engine: sqlalchemy.Engine, *, patience: timedelta = PATIENCE) -> None:
         self._engine = engine
+        self._patience = patience
+        self._is_reached = False
         self._told_at = -_HINT_SECONDS
         self._owes_news = False
 
@@ -37,6 +50,7 @@ class Pool:
         with translate_errors():
             pooled = self._engine.raw_connection()
             driver: psycopg.Connection[Row] = pooled.driver_connection  # type: ignore[assignment]
+            self._is_reached = True
             try:
                 if not driver.autocommit:
                     driver.autocommit = True
@@ -58,17 +72,34 @@ class Pool:
             yield connection
 
     def one(self, statement: str, parameters: Parameters = NONE) -> Row | None:
-        """The first row, if any."""
+        """The first row, if any, of a statement that may be repeated."""
+        return self.repeat(lambda: self.once(statement, parameters))
+
+    def all(self, statement: str, parameters: Parameters = NONE) -> list[Row]:
+        """Every row of a statement that may be repeated."""
+
+        def ask() -> list[Row]:
+            with self.connection() as connection:
+                return connection.execute(statement, parameters).fetchall()
+
+        return self.repeat(ask)
+
+    def run(self, statement: str, parameters: Parameters = NONE) -> int:
+        """The number of rows that a statement that may be repeated was about."""
+
+        def ask() -> int:
+            with self.connection() as connection:
+                return connection.execute(statement, parameters).rowcount
+
+        return self.repeat(ask)
+
+    def once(self, statement: str, parameters: Parameters = NONE) -> Row | None:
+        """The first row, if any, of a statement that is never repeated."""
         with self.connection() as connection:
             return connection.execute(statement, parameters).fetchone()
 
-    def all(self, statement: str, parameters: Parameters = NONE) -> list[Row]:
-        """Every row."""
-        with self.connection() as connection:
-            return connection.execute(statement, parameters).fetchall()
-
     def write(self, statement: str, parameters: Parameters = NONE) -> Row | None:
-        """The first row, if any; if so, those who wait for news are told, at once unless they were told just now.
+        """As ``once``; if there is a row, those who wait for news are told, at once unless they were told just now.
 
         The hint is a transaction of its own, after the commit: NOTIFY inside a write holds a lock of the whole server
         until its WAL is on disk, which costs a third of the throughput with four workers. In a burst one hint is enough.
@@ -81,6 +112,30 @@ class Pool:
                     self._tell(connection)
             return row
 
+    def repeat(
+        self, run: Callable[[], T], *, then: Callable[[], T] | None = None, patience: timedelta | None = None
+    ) -> T:
+        """What ``run`` returns; where a connection broke, what ``then`` (by default the same again) returns on another.
+
+        ``run`` may have been done when ``then`` is called: it must not matter, or ``then`` must look. It is tried at once,
+        and until ``patience`` (by default the pool's) is over with growing, jittered pauses.
+        """
+        try:
+            return run()
+        except ConnectionBroken:
+            if not self._is_reached:
+                raise
+        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(ConnectionBroken),
+            stop=stop_after_delay(self._patience if patience is None else patience),
+            wait=wait_random_exponential(multiplier=_FIRST_SECONDS, max=_PAUSE_SECONDS_MAX),
+            before_sleep=_tell_once,
+            reraise=True,
+        )
+        return retrying(then or run)
+
     def pay_news(self) -> None:
         """Send the hint that a burst of writes still owes, if any."""
         if self._owes_news:
@@ -92,13 +147,16 @@ class Pool:
         with suppress(psycopg.OperationalError):  # what was written is written; a hint may be lost
             connection.execute(NEWS)
 
-    def run(self, statement: str, parameters: Parameters = NONE) -> int:
-        """The number of rows it was about."""
-        with self.connection() as connection:
-            return connection.execute(statement, parameters).rowcount
-
     def close(self) -> None:
         """Give every idle connection back to the server."""
         with suppress(TransientError):
             self.pay_news()
         self._engine.dispose()
+
+
+def _tell_once(state: RetryCallState) -> None:
+    if state.attempt_number == _TOLD_AT_TRY:
+        from loguru import logger
+
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("{}; trying again", error)

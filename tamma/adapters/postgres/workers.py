@@ -42,7 +42,8 @@ _BACK: Final = _changed("state = 'offline'")
 _CHANGE: Final = _changed("state NOT IN (%(state)s, 'gone')")
 IS_SILENT: Final = "state IN ('online', 'draining') AND last_beat_at < tamma_now() - %(patience)s::interval"
 _EXPIRE: Final = _changed(IS_SILENT)
-_LIST: Final = f"SELECT {WORKER_COLUMNS} FROM worker ORDER BY registered_at DESC, id LIMIT %(limit)s"
+_LIST: Final = f"""SELECT {WORKER_COLUMNS} FROM worker WHERE state = ANY(%(states)s::text[])
+    ORDER BY registered_at DESC, id LIMIT %(limit)s"""
 
 
 class PostgresWorkers:
@@ -89,9 +90,10 @@ class PostgresWorkers:
         reason = f"it missed {missed_beats_max} beats"
         return self._change(_EXPIRE, worker, WorkerState.OFFLINE, reason, patience=beat * missed_beats_max)
 
-    def list(self, *, limit: int = 200) -> Sequence[WorkerRecord]:
-        """Newest first."""
-        return [rows.worker_of(row) for row in self._pool.all(_LIST, {"limit": limit})]
+    def list(self, *, states: Collection[WorkerState] = (), limit: int = 200) -> Sequence[WorkerRecord]:
+        """Newest first; no states means all."""
+        wanted = {"states": [state.value for state in states or WorkerState], "limit": limit}
+        return [rows.worker_of(row) for row in self._pool.all(_LIST, wanted)]
 
     def _change(
         self, statement: str, worker: WorkerId, state: WorkerState, reason: str, *, patience: timedelta = timedelta()
@@ -104,4 +106,4 @@ class PostgresWorkers:
             "type": fact.TYPE,
             "data": rows.data_of(fact),
         }
-        return self._pool.write(statement, values) is not None
+        return self._pool.repeat(lambda: self._pool.write(statement, values)) is not None

@@ -85,6 +85,10 @@ class NoSandbox:
             should_stop=should_stop,
         )
 
+    def tidy(self) -> None:
+        """See ``ports.sandbox.Sandbox``."""
+        sweep_private(self._boxes)
+
     def sweep(self, tag: str) -> int:
         """See ``ports.sandbox.Sandbox``. SIGTERM first: a warden then ends its own tree, the unmarked included."""
         swept: set[tuple[int, int]] = set()

@@ -48,15 +48,15 @@ def make_private(root: Path | None, tag: str) -> Private:
         raise told or PermanentError("no folder can be made for a box", why=str(e), fix="set TMPDIR") from e
 
 
-def sweep_private(root: Path | None, tag: str) -> None:
-    """Remove what dead workers left of a task's boxes."""
+def sweep_private(root: Path | None, tag: str | None = None) -> None:
+    """Remove what dead workers left of a task's boxes; of any task's where none is named."""
     with contextlib.suppress(OSError), _held(root) as is_ours:
         if root is not None and is_ours:
             _remove_left(root, tag)
 
 
-def _remove_left(root: Path, tag: str) -> None:
-    for left in root.glob(f"{_prefix(tag)}*"):
+def _remove_left(root: Path, tag: str | None) -> None:
+    for left in root.glob("*" if tag is None else f"{_prefix(tag)}*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(left, _OPEN)
             try:

@@ -147,7 +147,7 @@ def test_only_regular_files_are_issues(world: LocalWorld, tmp_path: Path, kind: 
             odd.symlink_to({"outside": secret, "inside": world.file(fine), "dangling": tmp_path / "x"}[kind])
     page = world.forge.open_issues("demo", label="tamma", limit=5)
     assert [i.ref for i in page.issues] == [fine]
-    assert [m.ref.number for m in page.malformed] == ["9"]
+    assert [m.ref for m in page.malformed] == [world.ref("9")]
     with pytest.raises(PermanentError):
         world.forge.comment(world.ref("9"), marker="m", body="m")
     assert "comments" not in secret.read_text(encoding="utf-8")

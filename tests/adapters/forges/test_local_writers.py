@@ -106,11 +106,30 @@ def test_an_editor_saving_in_between_is_not_undone(world: LocalWorld, monkeypatc
     assert (world.forge.issue(ref).title, len(world.forge.comments(ref))) == ("edited", 1)
 
 
-def test_a_broken_change_file_stops_deliveries_not_the_count(world: LocalWorld) -> None:
+def test_a_broken_change_file_stops_no_other_branch_and_is_told(world: LocalWorld) -> None:
+    """A slip of a reviewer's hand in one file held up the whole repository."""
+    ref = world.create_issue()
+    world.forge.open_change(a_draft(world, ref))
+    for number, text in {
+        "2": "head: [",
+        "3": "head: tamma/11\nbase: main\nstate: mergd",
+        "4": "head: other/tamma/1\nbase: [",
+    }.items():
+        (world.changes / f"{number}.md").write_text(f"---\n{text}\n---\n", encoding="utf-8")
+    (world.changes / "5.md").symlink_to("1.md")
+    assert [change.id for change in world.forge.changes("demo", head="tamma/1")] == ["1"]
+    assert world.forge.open_change(a_draft(world, ref)).id == "1"
+    told = world.forge.open_issues("demo", label="tamma", limit=10).malformed
+    assert [str(bad.ref) for bad in told] == [f"change {n} of demo" for n in (2, 3, 4, 5)]
+    assert "3.md: `state` is 'mergd'" in told[1].why
+
+
+@pytest.mark.parametrize("text", ["haed: tamma/1\nbase: main", "head: tamma/1\nbase: [", 'head: "tamma/1\nbase: main'])
+def test_a_broken_change_file_stops_deliveries_from_its_branch_not_the_count(world: LocalWorld, text: str) -> None:
     """It might be the change that is asked for; so it is told, and counted as open."""
     ref = world.create_issue()
     world.forge.open_change(a_draft(world, ref))
-    (world.changes / "2.md").write_text("---\nhead: [\n---\n", encoding="utf-8")
+    (world.changes / "2.md").write_text(f"---\n{text}\n---\n", encoding="utf-8")
     for call in (
         lambda: world.forge.changes("demo", head="tamma/1"),
         lambda: world.forge.open_change(a_draft(world, ref)),

@@ -5,16 +5,29 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
 
 import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from tamma.adapters.postgres.connect import Timeouts, connect_raw, engine_for, masked, parse, translate_errors
+from tamma.adapters.postgres.connect import (
+    ConnectionBroken,
+    Timeouts,
+    connect_raw,
+    engine_for,
+    masked,
+    parse,
+    translate_errors,
+)
+from tamma.adapters.postgres.migrate import require_current
+from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ConfigError, ExitCode, TransientError
 
 SOON = Timeouts(connect=timedelta(seconds=2))
@@ -91,6 +104,14 @@ def test_a_session_has_its_name_and_its_limits(engine: sqlalchemy.Engine) -> Non
             assert connection.execute(text(f"show {name}")).scalar() == wanted
 
 
+def test_what_a_url_sets_itself_wins_and_our_other_limits_stay(empty_database_url: str) -> None:
+    """``options`` in DATABASE_URL are combined with ours, one by one."""
+    url = f"{empty_database_url}&options={quote('-c lock_timeout=7s -c work_mem=5MB')}"
+    with connect_raw(url, application_name="tamma test") as connection:
+        for name, wanted in {"lock_timeout": "7s", "work_mem": "5MB", "statement_timeout": "30s"}.items():
+            assert connection.execute(f"show {name}").fetchone() == (wanted,), name
+
+
 def test_a_raw_connection_hears_notifications(empty_database_url: str) -> None:
     """It is in autocommit, so LISTEN takes effect at once."""
     with (
@@ -117,6 +138,57 @@ def test_a_server_that_does_not_let_us_in_is_the_operators_business(
     """Repeating does not help against an unknown database or user."""
     with pytest.raises(ConfigError, match="does not let us in"):
         connect_raw(empty_database_url.replace(old, new), application_name="t")
+
+
+@pytest.fixture
+def stranger(database_url: str) -> Iterator[str]:
+    """A role without rights: its URL."""
+    name = f"stranger_{uuid4().hex[:8]}"
+    with connect_raw(database_url, application_name="t") as connection:
+        connection.execute(f"create role {name}")
+        yield f"{database_url}&options={quote(f'-c role={name}')}"
+        connection.execute(f"drop role {name}")
+
+
+def test_a_role_without_rights_is_the_operators_business(stranger: str) -> None:
+    """Exit code 2 with what, why and fix; for reading, for writing, and where a schema should be looked at."""
+    with closing(PostgresStore(engine_for(stranger, application_name="t"))) as store:
+        for call in (store.tasks.counts, lambda: store.blobs.put(b"text")):
+            with pytest.raises(ConfigError, match="forbids it: permission denied for table") as caught:
+                call()
+            assert caught.value.exit_code is ExitCode.USAGE
+            assert "grant" in caught.value.fix
+    with pytest.raises(ConfigError):
+        require_current(stranger)
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        ("08006", ConnectionBroken),
+        ("28P01", ConfigError),
+        ("28000", ConfigError),
+        ("3D000", ConfigError),
+        ("3F000", ConfigError),
+        ("40001", ConnectionBroken),
+        ("42501", ConfigError),
+        ("53100", TransientError),
+        ("53300", TransientError),
+        ("57014", TransientError),
+        ("57P01", ConnectionBroken),
+        ("57P04", ConfigError),
+        ("58030", TransientError),
+        ("25006", TransientError),
+    ],
+)
+def test_each_sqlstate_names_who_should_act(engine: sqlalchemy.Engine, state: str, error: type[Exception]) -> None:
+    """The table, through the driver and through SQLAlchemy; only what may go through elsewhere counts as broken."""
+    raising = f"do 'begin raise sqlstate ''{state}''; end'"
+    with pytest.raises(error) as first, translate_errors(), engine.connect() as connection:
+        connection.exec_driver_sql(raising)
+    with pytest.raises(error) as second, translate_errors(), closing(engine.raw_connection()) as pooled:
+        pooled.cursor().execute(raising)
+    assert {type(first.value), type(second.value)} == {error}
 
 
 def test_a_lost_connection_is_temporary_and_the_next_one_works(engine: sqlalchemy.Engine) -> None:

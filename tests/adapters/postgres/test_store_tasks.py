@@ -296,3 +296,5 @@ def test_workers_are_listed_newest_first(world: World) -> None:
         (BOB, WorkerState.ONLINE, ("a", "b")),
         (ANN, WorkerState.ONLINE, ("a", "b")),
     ]
+    workers.change_state(BOB, WorkerState.GONE, reason="ended")
+    assert [w.id for w in workers.list(states=[WorkerState.ONLINE], limit=1)] == [ANN], "those gone take no places"

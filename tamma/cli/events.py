@@ -1,0 +1,104 @@
+"""``tamma events``: the log, as it stands and as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tamma.cli.moment import HELP, parse_moment
+from tamma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tamma.bootstrap import Session
+    from tamma.core.event import Event
+    from tamma.ports.store import Events
+
+FOLLOW_INTERVAL = timedelta(seconds=1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("events")(events)
+
+
+def events(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what comes.")] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=100_000, help="How many of the newest events first.")
+    ] = 100,
+    issue: Annotated[
+        str | None, typer.Option("--issue", help="Only events of this issue.", metavar="REPOSITORY#NUMBER")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only events of this task; named as in `tamma task`.", metavar="TASK")
+    ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            "--tag",
+            help="Only events with this tag: issue:FORGE/REPOSITORY#NUMBER, task:ID, repo:FORGE/REPOSITORY, worker:ID …",
+        ),
+    ] = None,
+    at: Annotated[str | None, typer.Option("--at", help=HELP, metavar="TIME")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """The event log: everything that happened, in order."""
+    from tamma import bootstrap
+    from tamma.cli.ending import say
+    from tamma.cli.render import event_json, event_line
+
+    def show(event: Event) -> None:
+        print(event_json(event) if json else event_line(event), flush=True)  # noqa: T201 — this is the output
+
+    if sum(one is not None for one in (issue, task, tag)) > 1:
+        raise ConfigError("--issue, --task and --tag exclude each other", fix="choose one")
+    if follow and at is not None:
+        raise ConfigError("--follow and --at exclude each other", why="the past does not go on", fix="choose one")
+    with bootstrap.open_session(ctx.obj.config) as session:
+        wanted, check = _wanted(session, issue=issue, task=task, tag=tag)
+        until = None if at is None else parse_moment(at, now=session.store.ping())
+        first, cursor = newest(session.store.events, tag=wanted, limit=limit, is_followed=follow, at=until)
+        for event in first:
+            show(event)
+        if not first:
+            check()
+            say(
+                f"no event{f' has the tag {wanted}' if wanted else ''} yet", why="what comes is shown" if follow else ""
+            )
+        while follow:
+            found, cursor = session.store.events.tail(cursor)
+            for event in found:
+                if wanted is None or wanted in event.tags:
+                    show(event)
+            if not found:
+                session.store.wait_for_news(FOLLOW_INTERVAL)
+
+
+def newest(
+    log: Events, *, tag: str | None, limit: int, is_followed: bool, at: datetime | None = None
+) -> tuple[list[Event], int]:
+    """The newest events, and the cursor behind which to go on: none is on both sides of it."""
+    cursor = log.head() if is_followed else 0
+    found = log.tagged(tag, limit=limit, at=at) if tag else log.latest(limit=limit, at=at)
+    return [event for event in found if not is_followed or event.position <= cursor], cursor
+
+
+def _wanted(
+    session: Session, *, issue: str | None, task: str | None, tag: str | None
+) -> tuple[str | None, Callable[[], object]]:
+    """The tag to look for, and what to ask if no event has it: raises for an issue or a task that is not there."""
+    from tamma.core.ids import parse_task_id
+
+    if issue is not None:
+        ref = session.parse_issue(issue)
+        return f"issue:{ref.forge}/{ref}", lambda: session.forge.issue(ref)
+    if task is not None:
+        task_id = session.lookup.task_id(task)
+        return f"task:{task_id}", lambda: session.store.tasks.get(task_id)
+    if tag is not None and tag.startswith("task:"):
+        return tag, lambda: session.store.tasks.get(parse_task_id(tag.removeprefix("task:")))
+    return tag, lambda: None
