@@ -19,7 +19,7 @@ from tamma.core.event import ChangeDelivered
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.policy import RetryPolicy
-from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.core.task import CLAIMABLE, Notice, Task, TaskKind, TaskState
 from tamma.ports.store import TaskDraft
 from tests.simulation.model import BEGIN, Rules
 
@@ -91,7 +91,8 @@ class World:
 
     def dispatch(self, task: TaskId) -> None:
         """A slot was given: not while another is held for it, and never more than there are."""
-        held = {one for one, until in self.dispatched.items() if until > self.now}
+        waiting = {one for one in self.tasks if self.store.tasks.get(one).state in CLAIMABLE}
+        held = {one for one, until in self.dispatched.items() if until > self.now} & waiting
         running = {one for one in self.tasks if self.store.tasks.get(one).state is TaskState.RUNNING}
         if task in held or len(held | running) >= RUNNING_MAX:
             raise Violation(f"{task} was dispatched; held are {held}, running {running}")
