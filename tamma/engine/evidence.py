@@ -95,6 +95,9 @@ def _warnings(reports: Sequence[GateReport]) -> str:
         ):
             if ids:
                 lines.append(f"- ⚠️ {inline(report.name, chars_max=60)}: {len(ids)} {word}")
+        for path in report.hollowed:
+            name = inline(report.name, chars_max=60)
+            lines.append(f"- ⚠️ {name}: its command names {code(path)}, which this change deletes or empties")
     return "\n".join(lines)
 
 
