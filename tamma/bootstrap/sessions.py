@@ -254,6 +254,13 @@ def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, t
         sighting = replace(
             sighting, away=(("the database", "it is not running, and a look starts none"), *sighting.away)
         )
+    limit = policies.limits.candidates
+    cut = [
+        (f"more {look.of}", f"a tick looks at {limit} (limits.candidates_max), the next goes on")
+        for look in sighting.looks
+        if not look.is_last
+    ]
+    sighting = replace(sighting, away=(*sighting.away, *cut))
     return sighting, decide(sighting, policies, chance=0.5)
 
 
