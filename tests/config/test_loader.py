@@ -225,3 +225,12 @@ def test_fail_points_are_pairs(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError):
         loaded(tmp_path, "", {"TAMMA_FAILPOINTS": "a.b"})
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_place_of_the_address_holds_nobody(tmp_path: Path) -> None:
+    """Every command reads it first."""
+    os.mkfifo(tmp_path / "address")
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, "[database]\nurl_file = 'address'\n")
+    assert (error.value.what, error.value.why) == (f"{tmp_path / 'address'} cannot be read", "it is not a regular file")
