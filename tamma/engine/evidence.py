@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -57,11 +57,6 @@ def repair_feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK
     share = max(800, bytes_max // len(failing))
     parts = [bounded(_feedback(report, share), bytes_max=share) for report in failing]
     return bounded("\n\n".join(parts), bytes_max=bytes_max)
-
-
-def verdict_line(reports: Iterable[GateReport]) -> str:
-    """All gates on one line, for a terminal or a log: ``tests pass, lint unable``."""
-    return ", ".join(f"{report.name} {report.verdict.value}" for report in reports)
 
 
 def _row(report: GateReport) -> str:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from tamma.core import paths
@@ -59,10 +58,6 @@ class GateRunner:
         self._baselines = baselines
         self._redactor = redactor
         self._command = GateCommand(sandbox=sandbox, blobs=blobs, redactor=redactor)
-
-    def run_command(self, spec: GateSpec, folder: Path, *, site: GateSite) -> TestRun:
-        """One run in a checkout. Raises GateInterrupted, TransientError."""
-        return self._command.run(spec, folder, site=site)
 
     def baseline(self, specs: Sequence[GateSpec], workspace: Workspace, *, site: GateSite) -> Mapping[str, TestRun]:
         """What each gate says about the base commit, by name; from the cache where it is known."""

@@ -212,6 +212,7 @@ class Rounds:
                 output_bytes=result.output_bytes,
                 files=len(candidate.changes),
                 lines=candidate.lines,
+                usage={self.deps.redactor(name): number for name, number in result.usage.items()},
             )
         )
 

@@ -73,7 +73,6 @@ class ScriptedAgent:
     """Plays ``script``. Raises ConfigError, naming file and key, when it is not a good script."""
 
     def __init__(self, script: Path, *, python: str = sys.executable) -> None:
-        self._script = script
         self._plays = load_script(script)
         self._python = python
 
