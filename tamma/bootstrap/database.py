@@ -100,9 +100,17 @@ def running_url(loaded: Loaded) -> str | None:
     return url
 
 
-def open_store(loaded: Loaded, url: str, *, application_name: str, connections_max: int | None = None) -> PostgresStore:
-    """A store of its own."""
+def open_store(
+    loaded: Loaded,
+    url: str,
+    *,
+    application_name: str,
+    connections_max: int | None = None,
+    patience: timedelta | None = None,
+) -> PostgresStore:
+    """A store of its own; ``patience`` is for a database that goes away while it is used."""
     from tamma.adapters.postgres.connect import Timeouts, engine_for
+    from tamma.adapters.postgres.pool import PATIENCE
     from tamma.adapters.postgres.store import PostgresStore
 
     settings = loaded.config.database
@@ -116,7 +124,7 @@ def open_store(loaded: Loaded, url: str, *, application_name: str, connections_m
         ),
     )
     listen_url = loaded.direct_url or (url if configured_url(loaded) is None else None)
-    return PostgresStore(engine, listen_url=listen_url)
+    return PostgresStore(engine, listen_url=listen_url, patience=PATIENCE if patience is None else patience)
 
 
 def stop(loaded: Loaded) -> str:

@@ -138,7 +138,9 @@ def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None =
     forge, policies = parts.forge(loaded), parts.policies(loaded)
     url = database.ready_url(loaded, may_create=by_issue, fix="use --issue, or set DATABASE_URL")
     database.make_state_folder(loaded)
-    store = LoggedStore(database.open_store(loaded, url, application_name="tamma work"))
+    # An attempt outlives a restart of the database as long as it may believe in its lease.
+    patience = policies.leases.fence
+    store = LoggedStore(database.open_store(loaded, url, application_name="tamma work", patience=patience))
     sandbox = parts.sandbox(loaded)
     deps = WorkerDeps(
         identity=parts.identity(loaded.environ.get(BOOT_ID_VARIABLE)),
@@ -254,6 +256,13 @@ def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, t
         sighting = replace(
             sighting, away=(("the database", "it is not running, and a look starts none"), *sighting.away)
         )
+    limit = policies.limits.candidates
+    cut = [
+        (f"more {look.of}", f"a tick looks at {limit} (limits.candidates_max), the next goes on")
+        for look in sighting.looks
+        if not look.is_last
+    ]
+    sighting = replace(sighting, away=(*sighting.away, *cut))
     return sighting, decide(sighting, policies, chance=0.5)
 
 

@@ -71,8 +71,15 @@ def complain(error: TammaError) -> None:
 
 def say(what: str, *, why: str = "", fix: str = "") -> None:
     """An error message, on stderr, plain."""
-    lines = [f"tamma: {what}", *([f"  why:  {why}"] if why else []), *([f"  next: {fix}"] if fix else [])]
+    parts = [f"tamma: {what}", *([f"  why:  {why}"] if why else []), *([f"  next: {fix}"] if fix else [])]
+    lines = (indented(part, by=8) for part in parts)
     print("\n".join(lines), file=sys.stderr)  # noqa: T201 — the one way errors are shown
+
+
+def indented(text: str, *, by: int) -> str:
+    """The text with every line but the first set in, and empty ones left out: what others print has many."""
+    first, *rest = [line.rstrip() for line in text.splitlines() if line.strip()] or [""]
+    return "\n".join([first, *(" " * by + line.removeprefix(" " * by) for line in rest)])
 
 
 def report_bug(trace: str) -> None:

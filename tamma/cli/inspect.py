@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamma.cli.ending import indented
 from tamma.cli.moment import HELP, parse_moment
 from tamma.core.words import counted
 
@@ -105,7 +106,9 @@ def _explanation(session: Session, what: str) -> Explanation:
 
 
 def _explained(found: Explanation) -> list[str]:
-    lines = [f"{found.issue}  {found.title}", f"  status: {found.status}"]
+    status, *more = found.status.splitlines()
+    # Of several lines only the first: its attempt tells them all, below.
+    lines = [f"{found.issue}  {found.title}", f"  status: {status}{' …' if more else ''}"]
     lines += [f"  {'not taken again' if found.task else 'because'}: {reason['text']}" for reason in found.reasons]
     if found.trouble:
         lines.append(f"  the forge says: {found.trouble}")
@@ -120,7 +123,7 @@ def _explained(found: Explanation) -> list[str]:
             )
         lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
         if story.reason:
-            lines.append(f"    {story.reason}")
+            lines.append(indented(f"    {story.reason}", by=6))
     if found.change:
         state = f", {found.change['state']}" if found.change["state"] else ""
         lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")

@@ -14,7 +14,7 @@ from tamma.config.fields import has_password
 from tamma.config.problems import passwords, refuse, told
 from tamma.config.schema import LAYERS, Config
 from tamma.config.secrecy import SECRET_NAME, secret_texts
-from tamma.config.sources import Layer, LayerSource, environ_layer, file_layer, flags_layer, origins
+from tamma.config.sources import Layer, LayerSource, environ_layer, file_layer, flags_layer, origins, read_regular
 from tamma.core.errors import ConfigError
 
 FILE_NAME: Final = "tamma.toml"
@@ -154,8 +154,7 @@ def _address(key: str, config: Config, layers: tuple[Layer, ...], *, base: Path)
 
 def _read_secret(path: Path, *, key: str) -> str:
     try:
-        with path.open("rb") as file:
-            text = file.read(_SECRET_BYTES_MAX).decode("utf-8").strip()
+        text = read_regular(path)[:_SECRET_BYTES_MAX].decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read",

@@ -10,7 +10,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tamma.config.fields import (
@@ -131,6 +131,13 @@ class RepositorySettings(Section):
     )
     change: ChangeSettings | None = Field(default=None, description="Keys of [change] that differ for this repository.")
     gates: Gates | None = Field(default=None, description="Gates of this repository, in place of the top-level ones.")
+
+    @field_validator("environment")
+    @classmethod
+    def _one_cache(cls, value: EnvironmentSettings | None) -> EnvironmentSettings | None:
+        if value is not None and "cache_bytes_max" in value.model_fields_set:
+            raise ValueError("cache_bytes_max holds for all repositories together; set it in [environment]")
+        return value
 
 
 class SelectSettings(Section):

@@ -153,7 +153,7 @@ def _value(key: Key | None, text: str) -> Any:
 def file_layer(path: FilePath) -> Layer:
     """The values of a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
     try:
-        raw = _read_regular(path)
+        raw = read_regular(path)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read", why=error.strerror or str(error), fix="check the path and its permissions"
@@ -180,7 +180,7 @@ def file_layer(path: FilePath) -> Layer:
     return Layer(values=values, default_name=str(path))
 
 
-def _read_regular(path: FilePath) -> bytes:
+def read_regular(path: FilePath) -> bytes:
     """Up to one byte too many. Anyone who may write to the checkout may put a FIFO here: opening it must not hang."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
 from tamma.core import paths
-from tamma.core.gate import GateReport, GateVerdict
+from tamma.core.gate import GateReport, GateSpec, GateVerdict
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
 from tamma.core.words import counted
@@ -14,6 +16,7 @@ from tamma.core.words import counted
 PROTECTED_PATHS: Final = "protected-paths"
 DIFF_BUDGET: Final = "diff-budget"
 _SHOWN_MAX: Final = 20
+_WORD: Final = re.compile(r"[^\s'\"`;|&()<>=,]+")
 
 
 class ChangedPath(Protocol):
@@ -93,6 +96,14 @@ def judge_budget(changes: Collection[ChangedPath], *, policy: ChangePolicy, tree
         tree=tree,
         counts=counts,
     )
+
+
+def hollowed(spec: GateSpec, changes: Iterable[ChangedPath]) -> tuple[str, ...]:
+    """Files named in a gate's command line that the change deletes or leaves empty: then its green may say nothing."""
+    words = [word.partition("::")[0] for text in (*spec.argv, *spec.env.values()) for word in _WORD.findall(text)]
+    named = {posixpath.normpath(posixpath.join(where, word)) for word in words for where in (spec.cwd, ".")}
+    gone = [c.path for c in changes if c.status == "D" or (c.bytes == 0 and c.lines_removed)]
+    return tuple(path for path in gone if path in named)[:_SHOWN_MAX]
 
 
 def measure(changes: Collection[ChangedPath]) -> dict[str, int]:

@@ -58,10 +58,10 @@ _MEANINGS: dict[ExitCode, tuple[str, str]] = {
     ExitCode.GATES_FAILED: ("gates failed after the allowed repairs; escalated", "fail"),
     ExitCode.AGENT_FAILED: ("agent failed or produced nothing", "fail"),
     ExitCode.BUDGET_SPENT: ("budget spent (tokens, money, turns, time)", "fail"),
-    ExitCode.BLOCKED: ("blocked: waits for a human", "neutral"),
+    ExitCode.BLOCKED: ("blocked: waits for a human (a question, an approval, a failed set-up)", "neutral"),
     ExitCode.REFUSED: ("refused by policy (untrusted author, protected path, secret)", "fail"),
     ExitCode.LEASE_LOST: ("lease lost: someone else owns the task now", "neutral"),
-    ExitCode.TEMPORARY: ("temporary: database or forge away; try again", "retry"),
+    ExitCode.TEMPORARY: ("temporary: database, forge or what a set-up needs was away; try again", "retry"),
     ExitCode.SIGINT: ("interrupted by SIGINT; lease released, attempt not charged", "retry"),
     ExitCode.SIGTERM: ("interrupted by SIGTERM; lease released, attempt not charged", "retry"),
 }

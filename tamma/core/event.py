@@ -184,7 +184,7 @@ class AgentSpoke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFinished:
-    """The agent's process tree is dead; ``status`` is a hint, the diff and the gates decide."""
+    """The agent's process tree is dead; ``status`` is a hint, the diff and the gates decide. ``usage`` is what it says it used."""
 
     TYPE: ClassVar[str] = "AGENT.RUN.FINISHED"
     epoch: int
@@ -197,6 +197,7 @@ class AgentFinished:
     output_bytes: int
     files: int
     lines: int
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,11 +344,12 @@ def encode(fact: Fact) -> dict[str, Any]:
 def decode(type_name: str, data: Mapping[str, Any]) -> Fact:
     """The fact with that type and data.
 
-    Fields that this version does not know are ignored, so that an older reader can follow a newer writer. Raises
-    KeyError for an unknown type or a missing field.
+    Fields that this version does not know are ignored, so that an older reader can follow a newer writer; a field that came
+    later has a default. Raises KeyError for an unknown type or a missing field.
     """
     cls = FACTS[type_name]
-    hints = _hints(cls)
+    late = {f.name for f in dataclasses.fields(cls) if f.default_factory is not dataclasses.MISSING}
+    hints = {name: hint for name, hint in _hints(cls).items() if name in data or name not in late}
     values = {name: _from_json(data[name], hint) for name, hint in hints.items()}
     return cls(**values)
 

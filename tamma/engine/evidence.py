@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -59,11 +59,6 @@ def repair_feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK
     return bounded("\n\n".join(parts), bytes_max=bytes_max)
 
 
-def verdict_line(reports: Iterable[GateReport]) -> str:
-    """All gates on one line, for a terminal or a log: ``tests pass, lint unable``."""
-    return ", ".join(f"{report.name} {report.verdict.value}" for report in reports)
-
-
 def _row(report: GateReport) -> str:
     name = inline(report.name, chars_max=60) + ("" if report.is_required else " (advisory)")
     command = code(shlex.join(report.argv), chars_max=160) if report.argv else "-"
@@ -95,6 +90,9 @@ def _warnings(reports: Sequence[GateReport]) -> str:
         ):
             if ids:
                 lines.append(f"- ⚠️ {inline(report.name, chars_max=60)}: {len(ids)} {word}")
+        for path in report.hollowed:
+            name = inline(report.name, chars_max=60)
+            lines.append(f"- ⚠️ {name}: its command names {code(path)}, which this change deletes or empties")
     return "\n".join(lines)
 
 

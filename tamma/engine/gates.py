@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from tamma.core import paths
-from tamma.core.diff import judge_budget, judge_protected
+from tamma.core.diff import hollowed, judge_budget, judge_protected
 from tamma.core.errors import ConfigError, PermanentError
 from tamma.core.event import GateJudged
 from tamma.core.gate import GateReport, GateSpec, GateVerdict, TestRun
@@ -59,10 +58,6 @@ class GateRunner:
         self._baselines = baselines
         self._redactor = redactor
         self._command = GateCommand(sandbox=sandbox, blobs=blobs, redactor=redactor)
-
-    def run_command(self, spec: GateSpec, folder: Path, *, site: GateSite) -> TestRun:
-        """One run in a checkout. Raises GateInterrupted, TransientError."""
-        return self._command.run(spec, folder, site=site)
 
     def baseline(self, specs: Sequence[GateSpec], workspace: Workspace, *, site: GateSite) -> Mapping[str, TestRun]:
         """What each gate says about the base commit, by name; from the cache where it is known."""
@@ -139,7 +134,14 @@ class GateRunner:
             found = compare(base, run, rerun=rerun, touched=touched)
         settled, flaky = settle(run, rerun)
         report = _report(spec, found, run, rerun, candidate.tree)
-        shown = replace(report, argv=tuple(map(self._redactor, report.argv)))
+        hollow = tuple(self._redactor(clean(path)) for path in hollowed(spec, candidate.changes))
+        told = f"; the change deletes or empties what it runs: {', '.join(hollow)}" if hollow else ""
+        shown = replace(
+            report,
+            argv=tuple(map(self._redactor, report.argv)),
+            hollowed=hollow,
+            summary=report.summary + told,
+        )
         return _Judged(report=shown, spec=spec, run=settled, flaky=flaky)
 
     def _red_green(

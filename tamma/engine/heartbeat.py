@@ -9,7 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Final
 
-from tamma.core.errors import LeaseLost, TammaError, TaskCancelled, TransientError
+from tamma.core.errors import LeaseLost, TaskCancelled, TransientError
 from tamma.core.ids import WorkerId
 from tamma.core.lease import Lease
 from tamma.core.policy import LeasePolicy
@@ -120,5 +120,5 @@ class Pulse(AbstractContextManager["Pulse"]):
 
     def _beat_until_left(self) -> None:
         while not self._left.wait(self._beat.total_seconds()):
-            with suppress(TammaError):
+            with suppress(Exception):  # whatever it is, the process is alive
                 self._workers.beat(self._worker)

@@ -157,7 +157,10 @@ def next_step(task: Task, events: Sequence[Event] = ()) -> str:
                 f"`tamma task cancel {task.id}` ends it"
             )
         case TaskState.BLOCKED:
-            return f"answer, then `tamma task approve {task.id}` lets it go on; `tamma task cancel {task.id}` ends it"
+            return (
+                f"answer it or mend its cause, then `tamma task approve {task.id}` lets it go on; "
+                f"`tamma task cancel {task.id}` ends it"
+            )
         case TaskState.FAILED | TaskState.CANCELLED:
             return f"mend the cause or the issue's text, then put the label on again, or `tamma task retry {task.id}`"
         case TaskState.SUCCEEDED:

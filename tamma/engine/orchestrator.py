@@ -194,6 +194,7 @@ class Orchestrator:
         if self._has_round:
             self._round.restart()
             self._told_before, self._told_now = self._told_now, set()
+            self._forget_told()
         if actions or sighting.moving or self.dispatcher.running():
             self._restart_rest()
             self._missed_looks = 0
@@ -237,6 +238,11 @@ class Orchestrator:
             self._untellable[task.id] = PutOff(
                 of=str(task.ref), pause=pause, until=until, line=line, is_passing=is_passing
             )
+
+    def _forget_told(self) -> None:
+        """Others may have told an issue meanwhile; who could not be told would have been tried again by now."""
+        now, patience = self.clock.monotonic(), LONGEST_PAUSE.total_seconds()
+        self._untellable = {id_: put_off for id_, put_off in self._untellable.items() if now < put_off.until + patience}
 
     def _is_put_off(self, action: Action) -> bool:
         put_off = self._untellable.get(action.task.id) if isinstance(action, Tell) else None

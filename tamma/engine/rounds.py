@@ -23,6 +23,7 @@ from tamma.engine.attempt import Attempt, refuse
 from tamma.engine.evidence import repair_feedback
 from tamma.engine.gates import GateInterrupted, GateRunner, GateSite, to_fact
 from tamma.engine.prompts import Snapshot, implement_prompt, one_line, repair_prompt
+from tamma.engine.words import Words
 from tamma.ports.agent import AgentRequest, AgentResult, AgentStatus
 from tamma.ports.environment import Environment
 from tamma.ports.workspace import Candidate, Workspace, WorkspaceRemoved
@@ -148,7 +149,9 @@ class Rounds:
         )
         deps.fail_points.reach("agent.before_run")
         started = deps.clock.monotonic()
-        result = self.plan.agent.run(self._request(prompt, turn, scratch), box, self._listener(turn))
+        with Words(self._recorder(turn)) as words:
+            result = self.plan.agent.run(self._request(prompt, turn, scratch), box, self._listener(words))
+        words.flush(when_away=attempt.prove_lease)
         self._agent_seconds = deps.clock.monotonic() - started
         deps.fail_points.reach("agent.after_run")
         attempt.check()
@@ -180,11 +183,17 @@ class Rounds:
             environment=self.environment.folder if self.environment else None,
         )
 
-    def _listener(self, turn: int) -> Callable[[str], None]:
+    def _recorder(self, turn: int) -> Callable[[str], None]:
+        def record(text: str) -> None:
+            if not self.attempt.should_stop():
+                self.attempt.record(AgentSpoke(epoch=self.attempt.lease.epoch, turn=turn, text=text))
+
+        return record
+
+    def _listener(self, words: Words) -> Callable[[str], None]:
         def listen(text: str) -> None:
             said = bounded(clean(self.deps.redactor(text)), bytes_max=self.plan.agent_policy.event_bytes_max)
-            if not self.attempt.should_stop():
-                self.attempt.record(AgentSpoke(epoch=self.attempt.lease.epoch, turn=turn, text=said))
+            words.say(said)
 
         return listen
 
@@ -203,6 +212,7 @@ class Rounds:
                 output_bytes=result.output_bytes,
                 files=len(candidate.changes),
                 lines=candidate.lines,
+                usage={self.deps.redactor(name): number for name, number in result.usage.items()},
             )
         )
 

@@ -37,7 +37,9 @@ class SetupFailed(TammaError):
 
     def __init__(self, what: str, *, log: str) -> None:
         super().__init__(
-            what, why=log[-2_000:], fix="fix the [environment] section or the repository, then `tamma task retry`"
+            what,
+            why=log[-2_000:].strip(),
+            fix="fix the [environment] section or the repository, then `tamma task retry`",
         )
         self.log = log
 

@@ -45,19 +45,17 @@ class Stop(StrEnum):
     EXITED = "exited"
     WALL_CLOCK = "wall-clock limit"
     IDLE = "no output for too long"
-    OUTPUT = "output limit"
     ASKED = "stopped on request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessLimits:
     """Bounds of one child. ``output_bytes_max`` bounds what is *kept* (head and tail of stdout and stderr together); the
-    rest is drained and counted. ``kill_at_bytes`` ends the child; None means never."""
+    rest is drained and counted."""
 
     wall_clock: timedelta
     idle: timedelta | None = None
     output_bytes_max: int = 262_144
-    kill_at_bytes: int | None = None
     grace: timedelta = timedelta(seconds=5)
 
 

@@ -63,6 +63,14 @@ ENDS = {
         extra='[agent]\nkind = "scripted"\nscript = "agent.toml"\nwall_clock_seconds = 0.5\n' + GATE,
     ),
     "asks": End(code=13, state="blocked", outcome="blocked", says=("Which one?", "tamma task approve"), steps='{ block = "Which one?" }'),
+    "set-up-failed": End(
+        code=13, state="blocked", outcome="blocked", says=("ended with 3", "\n        no such package\n  next: fix the [environment]"),
+        extra="[environment]\nsetup = [['sh', '-c', 'echo; echo no such package; echo; exit 3']]\n" + GATE,
+    ),
+    "set-up-away": End(
+        code=75, state="retryable", outcome="unavailable", says=("try again later", "next:"),
+        extra="[environment]\nsetup = [['sh', '-c', 'exit 75']]\n" + GATE,
+    ),
     "protected": End(
         code=14, state="failed", outcome="refused", says=(".github/workflows/ci.yml", "next:"),
         steps='{ write = ".github/workflows/ci.yml", text = "on: push" }',

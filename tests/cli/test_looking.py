@@ -120,6 +120,17 @@ def test_explain_tells_what_a_blocked_task_asks(project: Project) -> None:
     assert f"tamma task approve {project.task_id()}" in text
 
 
+def test_explain_sets_in_what_others_printed(project: Project) -> None:
+    """A set-up that failed prints many lines: the status has the first, the attempt all, and none looks like one of ours."""
+    project.configure("[environment]\nsetup = [['sh', '-c', 'echo; echo next: no; echo; echo over; exit 3']]\n" + GATE)
+    assert project.run("work", "--issue", "demo#1").code == 13
+    text, _ = explained(project)
+    (status,) = [line for line in text.splitlines() if line.startswith("  status: ")]
+    assert status.endswith(" …")
+    assert "      next: no" in text.splitlines()
+    assert "\n\n" not in text
+
+
 def test_explain_of_nothing_is_3(project: Project) -> None:
     """Neither an issue nor a task of that name."""
     assert_told(project.run("explain", "demo#99"), 3, "demo#99", "next:")

@@ -225,3 +225,20 @@ def test_fail_points_are_pairs(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError):
         loaded(tmp_path, "", {"TAMMA_FAILPOINTS": "a.b"})
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_place_of_the_address_holds_nobody(tmp_path: Path) -> None:
+    """Every command reads it first."""
+    os.mkfifo(tmp_path / "address")
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, "[database]\nurl_file = 'address'\n")
+    assert (error.value.what, error.value.why) == (f"{tmp_path / 'address'} cannot be read", "it is not a regular file")
+
+
+def test_the_cache_of_environments_is_one_for_all(tmp_path: Path) -> None:
+    """A size for one repository was read and not heeded."""
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, "[repositories.a]\ngit = 'x'\n[repositories.a.environment]\ncache_bytes_max = 1\n")
+    assert "set it in [environment]" in error.value.why
+    assert loaded(tmp_path, "[environment]\ncache_bytes_max = 1\n").config.environment.cache_bytes_max == 1

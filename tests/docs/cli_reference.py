@@ -41,6 +41,7 @@ _MEANINGS: Final = {
     ExitCode.NOT_CLAIMABLE: "the task's or issue's state forbids it",
     ExitCode.BLOCKED: "a human must look: a file of the forge cannot be read",
     ExitCode.REFUSED: "a rule of the operator forbids it (author, size)",
+    ExitCode.TEMPORARY: "temporary: database or forge away; try again",
     ExitCode.SIGINT: "ended by SIGINT",
     ExitCode.SIGTERM: "ended by SIGTERM",
 }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tamma.core.gate import GateReport, GateVerdict
 from tamma.core.redgreen import RED_GREEN
-from tamma.engine.evidence import evidence_markdown, repair_feedback, verdict_line
+from tamma.engine.evidence import evidence_markdown, repair_feedback
 
 
 def report(verdict: GateVerdict = GateVerdict.PASS, name: str = "tests", **more: object) -> GateReport:
@@ -108,8 +108,3 @@ def test_feedback_is_shared_fairly_and_bounded() -> None:
     assert len(text.encode()) <= 8_200
     assert "the reason" in text
     assert repair_feedback([report()]) == ""
-
-
-def test_the_line_names_all_verdicts() -> None:
-    """For a terminal."""
-    assert verdict_line([report(), report(GateVerdict.UNABLE, name="lint")]) == "tests pass, lint unable"

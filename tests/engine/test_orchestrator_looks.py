@@ -15,6 +15,7 @@ from tamma.core.ids import BlobId, IssueRef
 from tamma.core.issue import IssueState
 from tamma.core.policy import Limits
 from tamma.core.task import Notice, TaskState
+from tamma.engine.explain import Explainer
 from tamma.engine.orchestrator import Mode
 from tamma.ports.forge import IssuePage
 from tamma.ports.store import TaskDraft
@@ -90,6 +91,9 @@ def test_an_unfit_repository_gets_no_tasks_and_no_workers(store: PostgresStore, 
     assert (loop.intake.newest(new), store.tasks.get(waiting.id).version) == (None, 1)
     with pytest.raises(ConfigError, match="no agent"):
         loop.intake.find_or_create(new, asked_by="ann")
+    explainer = Explainer(store=store, forge=forge, intake=unfit, policies=loop.policies)
+    for told in (explainer.issue(new).status, explainer.task(waiting.id).status):
+        assert "its repository cannot be worked on: no agent is configured" in told
 
 
 def away(forge: MemoryForge, when: Iterator[bool]) -> None:

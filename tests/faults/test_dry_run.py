@@ -60,6 +60,14 @@ def test_without_a_database_it_makes_none(project: Project) -> None:
     assert files(project.root / "forge") == forge
 
 
+def test_it_says_what_the_next_tick_leaves_for_later(project: Project) -> None:
+    """A crowd is looked at page by page, and a look ahead sees the first."""
+    project.issue("2")
+    done = finished(project.run("orchestrate", "--dry-run", env={"TAMMA_LIMITS__CANDIDATES_MAX": "1"}))
+    assert "not looked at: more issues of demo: a tick looks at 1" in done.out
+    assert "demo#2" not in done.out
+
+
 def test_a_database_that_does_not_run_is_not_started(tmp_path: Path) -> None:
     """It judges by the forge alone and says so; not one file of the state folder changes."""
     with a_project(tmp_path, "") as project:

@@ -34,7 +34,6 @@ def limits(
     idle: float | None = None,
     grace: float = 0.3,
     output_bytes_max: int = 262_144,
-    kill_at_bytes: int | None = None,
 ) -> ProcessLimits:
     """Bounds fit for a test."""
     return ProcessLimits(
@@ -42,7 +41,6 @@ def limits(
         idle=None if idle is None else timedelta(seconds=idle),
         grace=timedelta(seconds=grace),
         output_bytes_max=output_bytes_max,
-        kill_at_bytes=kill_at_bytes,
     )
 
 

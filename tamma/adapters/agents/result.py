@@ -32,7 +32,6 @@ _STOPS: Final[Mapping[Stop, tuple[AgentStatus, str]]] = {
     Stop.ASKED: (AgentStatus.STOPPED, "stopped on request"),
     Stop.WALL_CLOCK: (AgentStatus.BUDGET_SPENT, "it was still running at its wall-clock limit"),
     Stop.IDLE: (AgentStatus.IDLE, "it said nothing for too long"),
-    Stop.OUTPUT: (AgentStatus.BUDGET_SPENT, "it wrote more output than allowed"),
 }
 
 

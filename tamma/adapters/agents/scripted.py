@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 from tamma.adapters.agents import player
 from tamma.adapters.agents.command import CommandAgent
 from tamma.adapters.agents.result import write_new
+from tamma.adapters.proc.regular import read_regular
 from tamma.core.errors import ConfigError
 from tamma.core.ids import IssueRef
 from tamma.ports.agent import AgentRequest, AgentResult
@@ -72,7 +73,6 @@ class ScriptedAgent:
     """Plays ``script``. Raises ConfigError, naming file and key, when it is not a good script."""
 
     def __init__(self, script: Path, *, python: str = sys.executable) -> None:
-        self._script = script
         self._plays = load_script(script)
         self._python = python
 
@@ -102,7 +102,7 @@ def choose(plays: Sequence[Play], ref: IssueRef, *, turn: int, attempt: int) -> 
 def load_script(path: Path) -> tuple[Play, ...]:
     """Read a script: TOML, or JSON where the name ends so."""
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, bytes_max=SCRIPT_BYTES_MAX)
         if len(raw) > SCRIPT_BYTES_MAX:
             _bad(path, "", f"is larger than {SCRIPT_BYTES_MAX} bytes")
         text = raw.decode()
@@ -194,7 +194,7 @@ def _check_value(path: Path, key: str, verb: str, value: Any, step: Mapping[str,
 
 def _patch_text(path: Path, key: str, name: str) -> str:
     try:
-        return (path.parent / name).read_text()
+        return read_regular(path.parent / name, bytes_max=SCRIPT_BYTES_MAX)[:SCRIPT_BYTES_MAX].decode()
     except (OSError, ValueError) as e:
         raise ConfigError(
             f"{path}: {key} names {name}, which cannot be read", why=str(e), fix="see docs/agents.md"

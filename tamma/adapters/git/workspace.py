@@ -63,11 +63,6 @@ class GitWorkspace:
         return self._base
 
     @property
-    def reads(self) -> tuple[Path, ...]:
-        """Folders outside that the checkout's ``.git`` reads; a sandbox mounts them read-only, or the agent's git is blind."""
-        return (self._mirror.objects,)
-
-    @property
     def git_dir(self) -> Path:
         """The trusted git-dir, outside the checkout."""
         return self._home / "git"

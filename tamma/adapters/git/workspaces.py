@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from tamma.adapters.git.trouble import disk_error, is_damage, local_error
 from tamma.adapters.git.walk import DEFAULT_EXCLUDES
 from tamma.adapters.git.workspace import GitWorkspace, Settings
 from tamma.adapters.proc.locks import never, take_now
+from tamma.adapters.proc.regular import read_regular
 from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError, TammaError
 from tamma.core.ids import Oid, TaskId, parse_task_id
@@ -199,7 +199,7 @@ class GitWorkspaces:
     def _salvage(self, left: Path, mirror: Mirror) -> Candidate | None:
         """Capture what lies there with a new trusted git-dir; None where there is nothing to read."""
         try:
-            note = json.loads(_read_note(left / "base.json"))
+            note = json.loads(read_regular(left / "base.json", bytes_max=_NOTE_BYTES_MAX, follow=False))
             base = Base(branch=str(note["branch"]), commit=Oid(note["commit"]), tree=Oid(note["tree"]))
             remove_tree(left / "git", root=left)
             workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
@@ -218,15 +218,6 @@ class GitWorkspaces:
         remove_tree(home, root=self._state / "workspaces")
         with contextlib.suppress(OSError):
             home.parent.rmdir()
-
-
-def _read_note(path: Path) -> bytes:
-    """A small regular file. The agent could reach it: a FIFO in its place must not hold us. Raises OSError, ValueError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path} is not a regular file")
-        return file.read(_NOTE_BYTES_MAX)
 
 
 @contextlib.contextmanager

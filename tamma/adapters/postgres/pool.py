@@ -33,14 +33,15 @@ class Pool:
     """Runs statements, each in a transaction of its own unless ``transaction`` is asked for.
 
     Every method raises TransientError when the database is away, and ConnectionBroken when a connection broke; a write
-    under way is then *unknown*. Reads, and writes whose guard allows it, are tried again for as long as ``patience``,
-    once the database has been reached at all: who starts while it is away is told at once.
+    under way is then *unknown*. Reads, and writes whose guard allows it, are tried again until the database has been away
+    for ``patience``, if it has been reached at all: who starts while it is away is told at once.
     """
 
     def __init__(self, engine: sqlalchemy.Engine, *, patience: timedelta = PATIENCE) -> None:
         self._engine = engine
         self._patience = patience
         self._is_reached = False
+        self._away_since: float | None = None
         self._told_at = -_HINT_SECONDS
         self._owes_news = False
 
@@ -55,6 +56,7 @@ class Pool:
                 if not driver.autocommit:
                     driver.autocommit = True
                 yield driver
+                self._away_since = None
             finally:
                 if driver.broken or driver.closed:
                     pooled.invalidate()
@@ -117,19 +119,22 @@ class Pool:
     ) -> T:
         """What ``run`` returns; where a connection broke, what ``then`` (by default the same again) returns on another.
 
-        ``run`` may have been done when ``then`` is called: it must not matter, or ``then`` must look. It is tried at once,
-        and until ``patience`` (by default the pool's) is over with growing, jittered pauses.
+        ``run`` may have been done when ``then`` is called: it must not matter, or ``then`` must look. It is tried at once, and
+        with growing, jittered pauses until the database has been away for ``patience`` (by default the pool's).
         """
         try:
             return run()
         except ConnectionBroken:
             if not self._is_reached:
                 raise
-        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+        from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+        give_up_at = self._away_since + (self._patience if patience is None else patience).total_seconds()
         retrying = Retrying(
             retry=retry_if_exception_type(ConnectionBroken),
-            stop=stop_after_delay(self._patience if patience is None else patience),
+            stop=lambda _: time.monotonic() >= give_up_at,
             wait=wait_random_exponential(multiplier=_FIRST_SECONDS, max=_PAUSE_SECONDS_MAX),
             before_sleep=_tell_once,
             reraise=True,

@@ -16,7 +16,7 @@ from tamma.adapters.postgres.claims import PostgresClaims
 from tamma.adapters.postgres.connect import connect_raw, translate_errors
 from tamma.adapters.postgres.effects import PostgresEffects
 from tamma.adapters.postgres.events import PostgresEvents
-from tamma.adapters.postgres.pool import Pool
+from tamma.adapters.postgres.pool import PATIENCE, Pool
 from tamma.adapters.postgres.sql import CHANNEL, IS_LIVE
 from tamma.adapters.postgres.tasks import PostgresTasks
 from tamma.adapters.postgres.workers import PostgresWorkers
@@ -34,10 +34,13 @@ class PostgresStore:
     """``ports.store.Store``; safe to share between threads, except for ``wait_for_news``, which one thread calls.
 
     ``listen_url`` leads straight to the server (not through a pooler that shares sessions); without one, news are polled.
+    ``patience`` is how long a database that was reached may be away before a call says so.
     """
 
-    def __init__(self, engine: sqlalchemy.Engine, *, listen_url: str | None = None) -> None:
-        self._pool = Pool(engine)
+    def __init__(
+        self, engine: sqlalchemy.Engine, *, listen_url: str | None = None, patience: timedelta = PATIENCE
+    ) -> None:
+        self._pool = Pool(engine, patience=patience)
         self._listen_url = listen_url
         self._listener: psycopg.Connection[rows.Row] | None = None
         self._queue_seen: rows.Row | None = None

@@ -260,8 +260,6 @@ class _Run:
             return Stop.WALL_CLOCK
         if limits.idle is not None and now - self._last_output > limits.idle.total_seconds():
             return Stop.IDLE
-        if limits.kill_at_bytes is not None and self._kept.total > limits.kill_at_bytes:
-            return Stop.OUTPUT
         if now >= self._ask_at:
             self._ask_at = now + _ASK_SECONDS
             if self._should_stop():

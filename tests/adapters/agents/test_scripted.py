@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -140,6 +141,18 @@ def test_a_missing_script_is_a_configuration_error(tmp_path: Path) -> None:
     """Not a traceback."""
     with pytest.raises(ConfigError):
         ScriptedAgent(tmp_path / "none.toml")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", [None, "[[play]]\nsteps=[{patch='fifo'}]"])
+def test_a_fifo_in_place_of_the_script_or_its_patch_holds_nobody(tmp_path: Path, text: str | None) -> None:
+    """Whoever may write to the checkout may put one there."""
+    script = tmp_path / "script.toml"
+    os.mkfifo(tmp_path / "fifo" if text else script)
+    if text:
+        script.write_text(text)
+    with pytest.raises(ConfigError, match="not a regular file"):
+        ScriptedAgent(script)
 
 
 def test_the_example_in_the_documentation_is_a_good_script(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_broken_front_matter_is_told_with_file_and_cure(world: LocalWorld, kind:
     page = world.forge.open_issues("demo", label="tamma", limit=5)
     assert [i.ref for i in page.issues] == [fine]
     (malformed,) = page.malformed
-    assert malformed.ref.number == "7"
+    assert malformed.ref == world.ref("7")
     assert f"{world.issues}/7.md" in malformed.why
     assert said is None or said in malformed.why
     with pytest.raises(PermanentError) as caught:

@@ -49,9 +49,10 @@ def test_agent_has_a_working_git(world: World) -> None:
     (ws.folder / "__pycache__/x.pyc").write_bytes(b"0")
     assert "README.md" in git("diff", "--stat", cwd=ws.folder)
     assert git("status", "--porcelain", cwd=ws.folder) == "M README.md"
-    before = sorted(p for p in ws.reads[0].rglob("*") if p.is_file())
+    mirror = world.tmp / "state" / "mirrors"
+    before = sorted(p for p in mirror.rglob("*") if p.is_file())
     git("commit", "--quiet", "-a", "-m", "by the agent", cwd=ws.folder)
-    assert sorted(p for p in ws.reads[0].rglob("*") if p.is_file()) == before
+    assert sorted(p for p in mirror.rglob("*") if p.is_file()) == before
     assert statuses(ws.capture(message="m")) == {"README.md": "M"}
 
 

@@ -1,0 +1,58 @@
+"""The database server is restarted under a running agent: the same attempt goes on and delivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tamma.adapters.postgres.embedded import EmbeddedPostgres
+from tamma.adapters.postgres.migrate import upgrade
+from tamma.core.event import AgentSpoke
+from tests.faults.world import EDIT, assert_delivered_once, ended, epochs, queue, start_work, wait_for_event
+from tests.support.fold_check import assert_fold_equals_tables
+from tests.support.project import Project, a_project, wait_until
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """One that nobody else uses."""
+    made = EmbeddedPostgres(tmp_path / "server")
+    upgrade(made.start())
+    yield made
+    made.stop("immediate")
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: EmbeddedPostgres) -> Iterator[Project]:
+    with a_project(tmp_path, server.url()) as made:
+        made.repository()
+        made.issue()
+        yield made
+
+
+def test_an_agent_outlives_restarts_of_the_server(project: Project, server: EmbeddedPostgres) -> None:
+    """Shut down and crashed while the agent works, speaks and ends: one attempt, no error, and not a word is lost."""
+    go, spoken = project.root / "go", project.root / "spoken"
+    until = f'{{ run = ["sh", "-c", "while [ ! -e {go} ]; do sleep 0.05; done"] }}'
+    told = f'{{ say = "while it was away" }}, {{ run = ["touch", "{spoken}"] }}'
+    project.configure(steps=f'{EDIT}, {{ say = "before" }}, {until}, {told}')
+    [task] = queue(project)
+    worker = start_work(project, task, TAMMA_LEASE__DURATION_SECONDS="30")
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    server.stop("fast")
+    server.start()
+    server.stop("immediate")
+    go.touch()
+    wait_until(spoken.exists, what="a word")
+    server.start()
+    done = ended(worker)
+    assert done.code == 0, (done.err, done.out)
+    assert "Traceback" not in done.err
+    events = project.events(task)
+    assert epochs(events) == [1]
+    words = [event.fact.text for event in events if isinstance(event.fact, AgentSpoke)]
+    assert [word for word in words if word in ("before", "while it was away")] == ["before", "while it was away"], words
+    assert_delivered_once(project, "1")
+    assert_fold_equals_tables(server.url())
