@@ -21,7 +21,6 @@ from tamma.config.policies import RepositoryConfig
 from tamma.config.reference import describe
 from tamma.config.schema import AgentKind, GateSettings
 from tamma.core.errors import ConfigError, TammaError
-from tamma.core.ids import BRANCH_PREFIX
 from tamma.core.redact import bounded
 from tamma.core.words import counted
 from tamma.ports.forge import Forge
@@ -177,7 +176,7 @@ def _repository(loaded: Loaded, forge: Forge, name: str, in_base: dict[str, set[
 
 
 def _changes(loaded: Loaded, forge: Forge, name: str) -> Check | str:
-    """Deliveries of a repository stop at a file of changes that cannot be read or written: better told before."""
+    """Whether they can be kept: better told before a delivery. One that cannot be read is told with the repository."""
     for folder in parts.local_folders(loaded, name):
         if not folder.exists() and not folder.parent.is_dir():
             return Check(
@@ -185,9 +184,6 @@ def _changes(loaded: Loaded, forge: Forge, name: str) -> Check | str:
             )
         with tempfile.TemporaryFile(dir=folder if folder.exists() else folder.parent):
             pass
-    forge.changes(
-        name, head=f"{BRANCH_PREFIX}doctor"
-    )  # refused where a file cannot be read, whichever branch is asked for
     return f"{counted(forge.count_open_changes(name), 'change')} of ours open; issues and changes can be written"
 
 

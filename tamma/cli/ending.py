@@ -52,7 +52,7 @@ def drop_output() -> None:
     os.close(nowhere)
 
 
-def tell(line: str) -> bool:
+def put(line: str) -> bool:
     """A line of output at once; False if nobody can read it. For commands whose work must not hang on their output."""
     try:
         print(line, flush=True)  # noqa: T201 — this is the output

@@ -12,7 +12,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from tamma.cli.ending import tell
+from tamma.cli.ending import put
 from tamma.cli.render import event_json, event_line
 from tamma.core.errors import TransientError
 from tamma.core.event import (
@@ -107,7 +107,7 @@ class Progress(AbstractContextManager["Progress"]):
         if self._view:
             self._view.show(event)
         elif self._is_read and (self._as_json or not isinstance(event.fact, _QUIET)):
-            self._is_read = tell(event_json(event) if self._as_json else event_line(event))
+            self._is_read = put(event_json(event) if self._as_json else event_line(event))
 
 
 class _LiveView:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tamma.core.event import Event, encode
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve
 from tamma.core.redact import clean
-from tamma.core.tell import describe_fact
+from tamma.core.tell import describe_fact, describe_notice
 
 if TYPE_CHECKING:
     from tamma.engine.observer import Sighting
@@ -124,7 +124,7 @@ def action_line(action: Action, *, as_json: bool = False) -> str | dict[str, Any
             words = f"cancel {task.ref}: {reason}"
         case Tell(task=task, notice=notice):
             values = {"action": "tell", "task": task.id, "issue": str(task.ref), "notice": notice.value}
-            words = f"tell {task.ref} that its task is {notice}"
+            words = f"tell {task.ref} that its task {describe_notice(notice)}"
         case Create(issue=issue, generation=generation):
             values = {"action": "create", "task": action.task_id, "issue": str(issue.ref), "generation": generation}
             words = f"create task {action.task_id} for {issue.ref}: {issue.title}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tamma.cli.ending import report_bug, say, tell
+from tamma.cli.ending import put, report_bug, say
 from tamma.cli.options import Globals
 from tamma.core.errors import ConfigError, ExitCode
 
@@ -77,5 +77,5 @@ def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_form
     elif result.exit_code is not ExitCode.DELIVERED:
         say(result.exit_code.meaning, why=result.reason, fix=result.fix)
     else:
-        tell(result.reason)
+        put(result.reason)
     return result.exit_code

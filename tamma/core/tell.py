@@ -36,6 +36,13 @@ from tamma.core.words import counted
 
 SENTENCE_CHARS_MAX: Final = 300
 _PART_CHARS_MAX: Final = 160
+_NOTICES: Final[Mapping[str, str]] = {
+    "delivered": "is delivered",
+    "unchanged": "found nothing to change",
+    "escalated": "was handed back",
+    "asked": "waits for a human",
+    "cancelled": "was cancelled",
+}
 _VERDICTS: Final[Mapping[str, str]] = {
     "pass": "passed",
     "fail": "failed",
@@ -92,7 +99,12 @@ def _of_people(fact: TaskCancelled | TaskUnblocked | NoticeSent) -> str:
         case TaskUnblocked(by=by, approved=approved):
             return f"let go on by {_short(by)}" + (f", who approved commit {approved[:12]}" if approved else "")
         case NoticeSent(notice=notice):
-            return f"the issue was told that its task is {notice}"
+            return f"the issue was told that its task {describe_notice(notice)}"
+
+
+def describe_notice(notice: str) -> str:
+    """What a notice says of its task, behind "its task"."""
+    return _NOTICES.get(notice, f"is {_short(notice)}")
 
 
 def _of_intent(kind: str, intent: Mapping[str, str]) -> str:

@@ -228,11 +228,11 @@ def attempts_of(events: Sequence[Event]) -> list[AttemptStory]:
             continue
         story = found.get(getattr(fact, "epoch", 0))
         if story is not None:
-            _tell(story, event)
+            _add(story, event)
     return list(found.values())
 
 
-def _tell(story: AttemptStory, event: Event) -> None:
+def _add(story: AttemptStory, event: Event) -> None:
     match event.fact:
         case PhaseEntered(phase=phase) if phase != Phase.REPORT:  # where it ended, not that it was reported
             story.phase = phase

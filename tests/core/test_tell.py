@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tamma.core.event import EffectIntended, EffectRecorded, Fact
+from tamma.core.event import EffectIntended, EffectRecorded, Fact, NoticeSent
+from tamma.core.ids import WorkerId
+from tamma.core.task import Notice
 from tamma.core.tell import describe_fact
 
 COMMIT = "c0ffee" * 6
@@ -38,3 +40,11 @@ TOLD: list[tuple[Fact, str]] = [
 def test_an_effect_is_told_in_words(fact: Fact, sentence: str) -> None:
     """No key, no field name: what happens to the branch, the change, the issue."""
     assert describe_fact(fact) == sentence
+
+
+@pytest.mark.parametrize("notice", Notice)
+def test_a_notice_is_told_in_words(notice: Notice) -> None:
+    """Each has its own: nobody's task "is asked"."""
+    told = describe_fact(NoticeSent(notice=notice, by=WorkerId("w")))
+    assert told.startswith("the issue was told that its task ")
+    assert not told.endswith((" is asked", " is escalated", " is unchanged", " is cancelled"))
