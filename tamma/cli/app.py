@@ -59,6 +59,8 @@ def _open_closed() -> None:
 def main() -> None:
     """Run the command line; every error a user can cause ends as a message on stderr and its exit code."""
     _open_closed()
+    # Who only looks logs nothing; the others set their logs up.
+    os.environ.setdefault("LOGURU_AUTOINIT", "0")  # noqa: TID251 — read by loguru when it is imported
     for module in (orchestrate, work, inspect, events, operate, database):
         module.register(app)
     if os.environ.get("NO_COLOR"):  # noqa: TID251 — help is shown before there is a configuration

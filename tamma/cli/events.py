@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamma.cli.ending import say
 from tamma.cli.moment import HELP, parse_moment
-from tamma.core.errors import ConfigError
+from tamma.core.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.core.event import Event
-    from tamma.ports.store import Events
+    from tamma.ports.store import Events, Store
 
 FOLLOW_INTERVAL = timedelta(seconds=1)
 
@@ -48,7 +50,6 @@ def events(
 ) -> None:
     """The event log: everything that happened, in order."""
     from tamma import bootstrap
-    from tamma.cli.ending import say
     from tamma.cli.render import event_json, event_line
 
     def show(event: Event) -> None:
@@ -69,13 +70,29 @@ def events(
             say(
                 f"no event{f' has the tag {wanted}' if wanted else ''} yet", why="what comes is shown" if follow else ""
             )
-        while follow:
-            found, cursor = session.store.events.tail(cursor)
-            for event in found:
-                if wanted is None or wanted in event.tags:
-                    show(event)
+        for event in _coming(session.store, cursor) if follow else ():
+            if wanted is None or wanted in event.tags:
+                show(event)
+
+
+def _coming(store: Store, cursor: int) -> Iterator[Event]:
+    """What comes after the cursor, for ever. That the database is away is said once, and nothing is missed meanwhile."""
+    is_away = False
+    while True:
+        try:
+            found, cursor = store.events.tail(cursor)
             if not found:
-                session.store.wait_for_news(FOLLOW_INTERVAL)
+                store.wait_for_news(FOLLOW_INTERVAL)
+        except TransientError as error:
+            if not is_away:
+                say(error.what, why=error.why, fix="nothing: it is waited for")
+            is_away = True
+            time.sleep(FOLLOW_INTERVAL.total_seconds())
+            continue
+        if is_away:
+            say("the database is back")
+        is_away = False
+        yield from found
 
 
 def newest(
