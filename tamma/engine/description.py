@@ -11,6 +11,7 @@ from tamma.core.gate import GateSpec
 from tamma.core.ids import branch_name
 from tamma.core.outward import defused, quoted
 from tamma.core.task import Task
+from tamma.core.words import counted
 from tamma.engine.evidence import evidence_markdown
 from tamma.engine.gate_command import REPORT_VARIABLE
 from tamma.engine.prompts import Snapshot, one_line
@@ -52,7 +53,7 @@ def render_description(story: Story) -> str:
     parts = [
         f"Resolves {story.task.ref}.",
         "",
-        f"{files} file{'s' * (files != 1)}, {lines} lines, after {story.solution.repairs} repairs; agent `{story.agent}`, "
+        f"{counted(files, 'file')}, {counted(lines, 'line')}, after {counted(story.solution.repairs, 'repair')}; agent `{story.agent}`, "
         + ("**unsandboxed** (sandbox `none`)." if story.sandbox == "none" else f"sandbox `{story.sandbox}`."),
         "",
         "## Evidence",

@@ -118,6 +118,13 @@ def test_0_delivers(project: Project) -> None:
     assert project.show("calc.py") == "def add(a, b):\n    return a + b\n"
 
 
+def test_a_change_of_one_line_is_told_as_one(project: Project) -> None:
+    """In its description, as everywhere else."""
+    project.configure(GOOD_GATE, steps='{ append = "README.md", text = "more\\n" }')
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    assert "1 file, 1 line, after 0 repairs; agent" in project.changes()[0]
+
+
 def test_0_when_nothing_needed_changing_and_tests_prove_it(project: Project) -> None:
     """The agent's word alone is 11; with new tests that pass on the code as it is, it is 0."""
     project.configure(
