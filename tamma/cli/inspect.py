@@ -39,14 +39,18 @@ def status(
 
     with bootstrap.open_session(ctx.obj.config) as session:
         found = _standing(session, limit=limit, at=at)
+        pauses = () if at else session.store.pauses.all()
     counts = {state.value: n for state, n in found.counts.items()}
     tasks, workers = found.tasks, found.workers
     if json:
         shown = [
             {"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers
         ]
-        print_json({"counts": counts, "tasks": [describe_task(task) for task in tasks], "workers": shown})
+        held = [{"scope": p.scope, "by": p.by, "reason": p.reason, "since": p.since} for p in pauses]
+        told = {"counts": counts, "paused": held, "tasks": [describe_task(task) for task in tasks], "workers": shown}
+        print_json(told)
         return
+    print_lines([f"{pause}; {pause.fix}" for pause in pauses])
     print_lines([", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no tasks yet"])
     if tasks:
         ids = short_ids([task.id for task in tasks])

@@ -1,4 +1,4 @@
-"""``tamma init``, ``doctor`` and ``task …``: operate."""
+"""``tamma init``, ``doctor``, ``pause``, ``resume`` and ``task …``: operate."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TaskArgument = Annotated[
         metavar="TASK",
     ),
 ]
+Repository = Annotated[str | None, typer.Argument(help="Only this repository; without it, all.", metavar="REPOSITORY")]
 
 task = typer.Typer(help="Tasks: add, retry, cancel, approve, and the work they left.", no_args_is_help=True)
 
@@ -26,6 +27,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("init")(init)
     app.command("doctor")(doctor)
+    app.command("pause")(pause)
+    app.command("resume")(resume)
     app.add_typer(task, name="task")
 
 
@@ -81,6 +84,28 @@ def doctor(ctx: typer.Context, json: Json = False) -> None:
         print_lines([""])
         print_table(found.settings, head=("setting", "value", "from"))
     raise typer.Exit(int(ExitCode.USAGE) if broken else 0)
+
+
+def pause(
+    ctx: typer.Context,
+    repository: Repository = None,
+    reason: Annotated[str, typer.Option("--reason", help="Told to whoever asks why nothing happens.")] = "",
+) -> None:
+    """Hold work back: no attempt begins, and nothing is pushed, opened, commented or labelled. What runs waits with its work."""
+    from tamma import bootstrap
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        is_new = session.operations.pause(repository, reason=reason)
+    typer.echo("paused" if is_new else "it was paused already")
+
+
+def resume(ctx: typer.Context, repository: Repository = None) -> None:
+    """Let paused work go on."""
+    from tamma import bootstrap
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        was_paused = session.operations.resume(repository)
+    typer.echo("it goes on" if was_paused else "it was not paused")
 
 
 @task.command("add")

@@ -294,10 +294,30 @@ class WorkerStateChanged:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkPaused:
+    """A human holds work back: everywhere (``*``) or in one repository."""
+
+    TYPE: ClassVar[str] = "WORK.PAUSE.SUCCEEDED"
+    scope: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkResumed:
+    """And lets it go on."""
+
+    TYPE: ClassVar[str] = "WORK.RESUME.SUCCEEDED"
+    scope: str
+    by: str
+
+
 Fact: TypeAlias = (
     TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | TaskSettled | TaskReaped | TaskCancelled | TaskUnblocked
     | NoticeSent | EffectIntended | EffectRecorded | EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished
     | TreeAudited | GateJudged | WorkSalvaged | ApprovalAsked | ChangeDelivered | WorkerRegistered | WorkerStateChanged
+    | WorkPaused | WorkResumed
 )  # fmt: skip
 AttemptFact: TypeAlias = (
     EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished | TreeAudited | GateJudged | WorkSalvaged | ApprovalAsked

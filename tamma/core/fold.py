@@ -25,6 +25,8 @@ from tamma.core.event import (
     TaskUnblocked,
     WorkerRegistered,
     WorkerStateChanged,
+    WorkPaused,
+    WorkResumed,
     task_stream,
     worker_stream,
 )
@@ -106,6 +108,8 @@ def _apply(draft: _Draft, event: Event) -> None:
             draft.workers[event.fact.worker] = _registered(event.fact, at=event.at)
         case WorkerStateChanged(worker=worker, state=state):
             draft.workers[worker] = replace(draft.workers[worker], state=WorkerState(state))
+        case WorkPaused() | WorkResumed():
+            pass  # a switch has no row: it is what its last event says
         case _:
             task_id = TaskId(event.stream.removeprefix("task:"))
             _apply_to_effects(draft, task_id, event)

@@ -18,6 +18,7 @@ class Why(StrEnum):
     """Codes for a script; the sentence is in ``Reason.text``."""
 
     REPOSITORY_UNFIT = "repository-unfit"
+    PAUSED = "paused"
     CLOSED = "closed"
     NOT_LABELLED = "not-labelled"
     LABEL_MISSING = "label-missing"

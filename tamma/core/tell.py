@@ -29,8 +29,11 @@ from tamma.core.event import (
     TreeAudited,
     WorkerRegistered,
     WorkerStateChanged,
+    WorkPaused,
+    WorkResumed,
     WorkSalvaged,
 )
+from tamma.core.pause import EVERYWHERE
 from tamma.core.redact import clean
 from tamma.core.words import counted
 
@@ -68,10 +71,18 @@ def _sentence(fact: Fact) -> str:
             return _of_record(fact)
         case WorkerRegistered(worker=worker, role=role, host=host, pid=pid, release=release):
             return f"{role} {worker} registered: process {pid} on {_short(host)}, release {release}"
+        case WorkPaused(scope=scope, by=by, reason=reason):
+            return f"{by} paused work{_where(scope)}" + _because(reason)
+        case WorkResumed(scope=scope, by=by):
+            return f"{by} let work go on{_where(scope)}"
         case WorkerStateChanged(worker=worker, state=state, reason=reason):
             return f"worker {worker} is {state}" + _because(reason)
         case _:
             return _of_attempt(fact)
+
+
+def _where(scope: str) -> str:
+    return "" if scope == EVERYWHERE else f" in {scope}"
 
 
 def _of_task(fact: TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | TaskSettled | TaskReaped) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 from tamma.core.attempt import PHASES, Phase
 from tamma.core.errors import ExitCode, RefusedByPolicy
 from tamma.core.event import AttemptFact
@@ -9,6 +12,8 @@ from tamma.core.ids import branch_name
 from tamma.engine.heartbeat import Heartbeat
 from tamma.engine.plan import WorkerDeps
 from tamma.ports.store import Claim
+
+PAUSE_POLL: Final = timedelta(seconds=1)
 
 
 class Interrupted(Exception):
@@ -54,6 +59,18 @@ class Attempt:
         self._heartbeat.check()
         if self.deps.interruption.is_set:
             raise Interrupted(self.deps.interruption.exit_code)
+
+    def wait_while_paused(self) -> bool:
+        """Hold still, with lease and work, until nobody holds work back any more; whether there was a pause at all.
+
+        Raises what ``check`` raises.
+        """
+        has_waited = False
+        while self.deps.store.pauses.of(self.task.ref) is not None:
+            has_waited = True
+            self.check()
+            self.deps.clock.pause(PAUSE_POLL)
+        return has_waited
 
     def prove_lease(self) -> None:
         """As ``check``, and at the database now: not by what we remember."""

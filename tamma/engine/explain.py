@@ -103,7 +103,8 @@ class Explainer:
         if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
             return None
         open_changes = self.forge.count_open_changes(issue.ref.repository)
-        return self.intake.judge(issue, newest=task, open_changes=open_changes).against
+        pause = self.store.pauses.of(issue.ref)
+        return self.intake.judge(issue, newest=task, open_changes=open_changes, pause=pause).against
 
     def _told(
         self,
@@ -149,7 +150,9 @@ class Explainer:
             case TaskState.RETRYABLE:
                 return f"waiting: it is tried again after {task.run_after:%Y-%m-%d %H:%M:%S} UTC, since {task.reason}"
             case TaskState.RUNNING:
-                return f"running: attempt {task.epoch}, phase {task.phase or 'claimed'}, by {task.worker}"
+                pause = self.store.pauses.of(task.ref)
+                held = f"; {pause}, so nothing is shown outside" if pause else ""
+                return f"running: attempt {task.epoch}, phase {task.phase or 'claimed'}, by {task.worker}{held}"
             case TaskState.BLOCKED:
                 return f"stopped, waits for a human: {task.reason}"
             case TaskState.SUCCEEDED:
@@ -158,6 +161,8 @@ class Explainer:
                 return f"stopped ({task.outcome or task.state}): {task.reason}"
 
     def _why_waiting(self, task: Task) -> str:
+        if (pause := self.store.pauses.of(task.ref)) is not None:
+            return f"{pause}; {pause.fix}"
         if (error := self.intake.unfit.get(task.ref.repository)) is not None:
             return f"its repository cannot be worked on: {error}; {error.fix}"
         limits = self.policies.limits

@@ -10,6 +10,7 @@ from tamma.core.change import Change, ChangeState
 from tamma.core.errors import ConfigError, NotClaimable, RefusedByPolicy, TammaError
 from tamma.core.ids import IssueRef, branch_name
 from tamma.core.issue import Issue
+from tamma.core.pause import Pause
 from tamma.core.policy import Limits, Order, SelectionPolicy
 from tamma.core.reconcile import Candidate
 from tamma.core.selection import Reason, Why, priority_of, reasons_against
@@ -43,9 +44,11 @@ class Intake:
     selection: SelectionPolicy
     unfit: Mapping[str, ConfigError] = field(default_factory=dict)
 
-    def judge(self, issue: Issue, *, newest: Task | None, open_changes: int) -> Candidate:
+    def judge(self, issue: Issue, *, newest: Task | None, open_changes: int, pause: Pause | None = None) -> Candidate:
         """The candidate with every reason against it; asks the forge for changes only where nothing else speaks against."""
         against = self._reasons(issue, newest, open_changes, with_changes=False)
+        if pause is not None:
+            against = (Reason(why=Why.PAUSED, text=str(pause), fix=pause.fix), *against)
         if not against:
             against = self._reasons(issue, newest, open_changes, with_changes=True)
         return Candidate(issue=issue, generation=newest.generation + 1 if newest else 1, against=against)

@@ -34,12 +34,15 @@ class Herald:
     trigger: str
 
     def tell(self, task: Task) -> bool:
-        """Tell the issue about ``task.notice``; True once it has been told, by us or by somebody else.
+        """Tell the issue about ``task.notice``; True once it has been told, by us or by somebody else, False while work is
+        paused.
 
         May be repeated at any point: each step finds what was done before.
         """
         if task.notice is None:
             return True
+        if self.store.pauses.of(task.ref) is not None:
+            return False
         try:
             is_told = self._comment(task, task.notice) and self._label(task, task.notice)
         except NoSuchTask:  # the issue is gone: nobody is left to be told

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from tamma.core.errors import ConfigError, TransientError
 from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue
+from tamma.core.pause import EVERYWHERE, Pause
 from tamma.core.reconcile import Candidate, View
 from tamma.core.selection import reason_to_stop
 from tamma.core.task import Task, TaskKind
@@ -39,6 +40,7 @@ class Sighting:
     malformed: tuple[Malformed, ...] = ()
     away: tuple[tuple[str, str], ...] = ()
     unread: tuple[tuple[IssueRef, str], ...] = ()
+    pauses: tuple[Pause, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Observer:
     intake: Intake
     policies: Policies
     capabilities: frozenset[str] = frozenset()
+    _pauses: tuple[Pause, ...] = ()
     _places: dict[str, str] = field(default_factory=dict)
     _looks: list[Look] = field(default_factory=list)
     _away: list[tuple[str, str]] = field(default_factory=list)
@@ -60,6 +63,7 @@ class Observer:
     def observe(self, *, slots: int) -> Sighting:
         """One view: of each repository's issues a page, of live tasks and notices another."""
         self._looks, self._away, self._malformed, self._unread, self._missed = [], [], [], [], []
+        self._pauses = tuple(self.store.pauses.all()) if self.store else ()
         candidates = tuple(self._candidates())
         survey = self._survey(self.store) if self.store else None
         view = View(now=None, candidates=candidates, slots=slots)
@@ -71,7 +75,12 @@ class Observer:
             malformed=tuple(self._malformed),
             away=tuple(self._away),
             unread=tuple(self._unread),
+            pauses=self._pauses,
         )
+
+    def _pause_of(self, repository: str) -> Pause | None:
+        scopes = {EVERYWHERE, f"{self.forge.name}/{repository}"}
+        return next((pause for pause in self._pauses if pause.scope in scopes), None)
 
     def _survey(self, store: Store) -> Survey:
         leases, limit = self.policies.leases, self.policies.limits.candidates
@@ -81,7 +90,7 @@ class Observer:
             Scope(
                 forge=self.forge.name,
                 repositories=names,
-                workable=names - self.intake.unfit.keys(),
+                workable=names - self.intake.unfit.keys() - {name for name in names if self._pause_of(name)},
                 capabilities=self.capabilities,
             ),
             limit=limit,
@@ -103,7 +112,7 @@ class Observer:
             overdue=tuple(r.task_id for r in survey.overdue),
             silent_workers=survey.silent_workers,
             called_off=tuple(self._called_off(survey.live, seen)),
-            untold=survey.notices,
+            untold=tuple(task for task in survey.notices if self._pause_of(task.ref.repository) is None),
             ready=survey.ready,
             occupied=survey.occupied,
             capabilities=self.capabilities,
@@ -133,7 +142,9 @@ class Observer:
         open_changes = self.forge.count_open_changes(repository)
         found: list[Candidate] = []
         for issue in page.issues:
-            candidate = self.intake.judge(issue, newest=newest.get(issue.ref), open_changes=open_changes)
+            candidate = self.intake.judge(
+                issue, newest=newest.get(issue.ref), open_changes=open_changes, pause=self._pause_of(repository)
+            )
             open_changes += 0 if candidate.against else 1
             found.append(candidate)
         self._went_on(of, page.next)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tamma.core.errors import NoSuchTask, NotClaimable
+from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable
 from tamma.core.event import TreeAudited, WorkSalvaged, task_stream
 from tamma.core.ids import IssueRef, Oid, TaskId
+from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.engine.intake import Intake
 from tamma.engine.notices import judged_commit
@@ -72,6 +73,29 @@ class Operations:
 
     def _judged_commit(self, task: Task) -> Oid | None:
         return judged_commit(task, self.store.events.stream(task_stream(task.id)))
+
+    def pause(self, repository: str | None, *, reason: str) -> bool:
+        """Hold work back in one repository, or everywhere: nothing is begun or shown outside. False if it was held already.
+
+        Raises ConfigError for a repository that is not served here.
+        """
+        return self.store.pauses.pause(self._scope(repository), by=self.by, reason=reason)
+
+    def resume(self, repository: str | None) -> bool:
+        """Let it go on; False if it was not held. Raises ConfigError as ``pause``."""
+        return self.store.pauses.resume(self._scope(repository), by=self.by)
+
+    def _scope(self, repository: str | None) -> str:
+        if repository is None:
+            return EVERYWHERE
+        names = sorted(remote.name for remote in self.forge.repositories())
+        if repository not in names:
+            raise ConfigError(
+                f"there is no repository {repository!r}",
+                why=f"this forge serves {', '.join(names) or 'none'}",
+                fix="name one of these, or none for all",
+            )
+        return f"{self.forge.name}/{repository}"
 
     def patch(self, task_id: TaskId) -> bytes:
         """The undelivered work of the newest attempt that left some. Raises NoSuchTask if none did, or there is no such task."""

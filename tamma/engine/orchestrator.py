@@ -396,6 +396,8 @@ class Orchestrator:
         return self.interruption.exit_code if is_aborted else ExitCode.DELIVERED
 
     def _mention(self, sighting: Sighting) -> None:
+        for pause in sighting.pauses:
+            self._tell_once(f"{pause}; {pause.fix}")
         for bad in sighting.malformed:
             of = bad.ref if isinstance(bad.ref, str) else f"issue {bad.ref}"
             self._tell_once(f"{of} is skipped: {bad.why}")

@@ -29,6 +29,14 @@ from tamma.ports.workspace import Base, Candidate, Workspace
 _SALVAGE_SECONDS: Final = 30.0
 
 
+class Withheld(Exception):
+    """An effect is not wanted any more; the verdict that the attempt ends with."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
 class Pipeline:
     """One claimed task on its way. Used once."""
 
@@ -43,8 +51,9 @@ class Pipeline:
             fail_points=attempt.deps.fail_points,
             task=attempt.task,
             lease=attempt.lease,
-            guard=attempt.prove_lease,
+            guard=self._clear_to_act,
         )
+        self._asked: tuple[Snapshot, Oid] | None = None
 
     def run(self) -> Verdict:
         """The whole attempt, up to but without its settlement.
@@ -72,7 +81,7 @@ class Pipeline:
             begun = self.courier.find_pushed(head)
             if begun is not None:
                 return self._word_from_the_issue(snapshot, begun.commit) or self._publish(
-                    workspace, begun, expected=head
+                    workspace, snapshot, begun, expected=head
                 )
             expected = self.courier.expected_head(head, changes)
             with self._salvaging(workspace), self._environment(workspace, base) as environment:
@@ -153,13 +162,14 @@ class Pipeline:
         stop = self._word_from_the_issue(snapshot, solution.candidate.commit)
         if stop is not None:
             if stop.outcome is Outcome.BLOCKED:
-                self._keep(solution)
+                self._keep(solution.candidate.commit)
             return stop
         if self.plan.change.approve_before_publish and self.task.approved != solution.candidate.commit:
-            self._keep(solution)
+            self._keep(solution.candidate.commit)
             reason = f"commit {solution.candidate.commit} passed its gates and waits for approval"
             return Verdict(outcome=Outcome.BLOCKED, reason=reason)
-        return self._publish(workspace, self._delivery(workspace, snapshot, solution), expected=expected)
+        delivery = self._delivery(workspace, snapshot, solution)
+        return self._publish(workspace, snapshot, delivery, expected=expected)
 
     def _word_from_the_issue(self, snapshot: Snapshot, commit: Oid) -> Verdict | None:
         """The last look before anything shows outside: never a surprise change."""
@@ -175,9 +185,8 @@ class Pipeline:
             )
         return None
 
-    def _keep(self, solution: Solution) -> None:
+    def _keep(self, commit: Oid) -> None:
         """Hold the commit until a human decided about it."""
-        commit = solution.candidate.commit
         self.deps.workspaces.keep(self.plan.remote, commit, name=self.task.id)
         self.attempt.record(ApprovalAsked(epoch=self.attempt.lease.epoch, commit=commit))
 
@@ -201,14 +210,31 @@ class Pipeline:
             is_draft=self.plan.change.is_draft,
         )
 
-    def _publish(self, workspace: Workspace, delivery: Delivery, *, expected: Oid | None) -> Verdict:
+    def _publish(
+        self, workspace: Workspace, snapshot: Snapshot, delivery: Delivery, *, expected: Oid | None
+    ) -> Verdict:
         self.attempt.enter(Phase.PUBLISH)
+        self._asked = (snapshot, delivery.commit)
         if workspace.branch_head(self.attempt.branch) == delivery.commit:
             self.courier.record_found(delivery.commit, {"commit": delivery.commit, "found": "yes"}, only_push=True)
-        self.courier.push(workspace, delivery, expected=expected)
-        fact = self.courier.open_change(delivery)
+        try:
+            self.courier.push(workspace, delivery, expected=expected)
+            fact = self.courier.open_change(delivery)
+        except Withheld as withheld:
+            if withheld.verdict.outcome is Outcome.BLOCKED:
+                self._keep(delivery.commit)
+            return withheld.verdict
         self.courier.conclude(fact)
         return Verdict(outcome=Outcome.DELIVERED, reason=f"change {fact.change} ({fact.url})")
+
+    def _clear_to_act(self) -> None:
+        """Right before an effect: not while work is paused, not against what the issue says after a pause, and not without
+        the lease."""
+        if self.attempt.wait_while_paused() and self._asked is not None:
+            verdict = self._word_from_the_issue(*self._asked)
+            if verdict is not None:
+                raise Withheld(verdict)
+        self.attempt.prove_lease()
 
     # Salvage
 

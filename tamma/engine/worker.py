@@ -24,6 +24,7 @@ from tamma.core.errors import (
     of_os_error,
 )
 from tamma.core.ids import TaskId
+from tamma.core.pause import Paused
 from tamma.core.redact import bounded, clean
 from tamma.core.task import Task
 from tamma.engine.attempt import Attempt, Interrupted
@@ -53,6 +54,8 @@ def work(task_id: TaskId, deps: WorkerDeps) -> WorkResult:
 
     Raises NoSuchTask, NotClaimable or TransientError if the task could not be claimed; everything later is a result.
     """
+    if (pause := deps.store.pauses.of(deps.store.tasks.get(task_id).ref)) is not None:
+        raise Paused(pause)
     with _registered(deps):
         asked_at = deps.clock.monotonic()  # before the request: the lease runs from there, whenever the answer comes
         claim = deps.store.claims.claim(task_id, worker=deps.identity.id, duration=deps.policies.leases.duration)

@@ -31,6 +31,8 @@ from tamma.core.event import (
     TreeAudited,
     WorkerRegistered,
     WorkerStateChanged,
+    WorkPaused,
+    WorkResumed,
     WorkSalvaged,
 )
 from tamma.core.ids import CorrelationId, WorkerId
@@ -138,8 +140,10 @@ def level_of(fact: Fact) -> str:
             | AgentFinished()
         ):
             return "INFO"
-        case ChangeDelivered() | WorkerRegistered():
+        case ChangeDelivered() | WorkerRegistered() | WorkResumed():
             return "INFO"
+        case WorkPaused():
+            return "WARNING"
 
 
 def _text_line(record: Record, *, is_colored: bool) -> str:

@@ -26,7 +26,7 @@ from tamma.core.ids import CorrelationId, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import Task
 from tamma.logs.setup import log_fact
-from tamma.ports.store import BaselineCache, Blobs, Claim, Claims, Effects, Events, Store, Tasks, Workers
+from tamma.ports.store import BaselineCache, Blobs, Claim, Claims, Effects, Events, Pauses, Store, Tasks, Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ class LoggedStore:
     def events(self) -> Events:
         """As it is."""
         return self._store.events
+
+    @property
+    def pauses(self) -> Pauses:
+        """As it is."""
+        return self._store.pauses
 
     @property
     def workers(self) -> Workers:

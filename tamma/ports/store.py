@@ -16,6 +16,7 @@ from tamma.core.effect import Effect, EffectKind
 from tamma.core.event import AttemptFact, Event, Fact, WorkSalvaged
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
+from tamma.core.pause import Pause
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.core.worker import WorkerRecord as WorkerRecord
 from tamma.core.worker import WorkerRole as WorkerRole
@@ -288,6 +289,26 @@ class Events(Protocol):
         ...
 
 
+class Pauses(Protocol):
+    """The switches that hold work back. A scope is ``core.pause.EVERYWHERE`` or ``FORGE/REPOSITORY``."""
+
+    def all(self) -> Sequence[Pause]:
+        """Those in force, the widest first."""
+        ...
+
+    def of(self, ref: IssueRef) -> Pause | None:
+        """The one that holds an issue's work back."""
+        ...
+
+    def pause(self, scope: str, *, by: str, reason: str) -> bool:
+        """Switch it on; False if it was."""
+        ...
+
+    def resume(self, scope: str, *, by: str) -> bool:
+        """Switch it off; False if it was."""
+        ...
+
+
 class Workers(Protocol):
     """The registry."""
 
@@ -349,6 +370,8 @@ class Store(Protocol):
     def effects(self) -> Effects: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def pauses(self) -> Pauses: ...
     @property
     def workers(self) -> Workers: ...
     @property

@@ -16,6 +16,7 @@ from tamma.adapters.postgres.claims import PostgresClaims
 from tamma.adapters.postgres.connect import connect_raw, translate_errors
 from tamma.adapters.postgres.effects import PostgresEffects
 from tamma.adapters.postgres.events import PostgresEvents
+from tamma.adapters.postgres.pauses import PostgresPauses
 from tamma.adapters.postgres.pool import PATIENCE, Pool
 from tamma.adapters.postgres.sql import CHANNEL, IS_LIVE
 from tamma.adapters.postgres.tasks import PostgresTasks
@@ -48,6 +49,7 @@ class PostgresStore:
         self.claims: Final = PostgresClaims(self._pool)
         self.effects: Final = PostgresEffects(self._pool)
         self.events: Final = PostgresEvents(self._pool)
+        self.pauses: Final = PostgresPauses(self._pool, self.events)
         self.workers: Final = PostgresWorkers(self._pool)
         self.blobs: Final = PostgresBlobs(self._pool)
         self.baselines: Final = PostgresBaselines(self._pool)

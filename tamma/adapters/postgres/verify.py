@@ -51,6 +51,8 @@ _LOOSE: Final = f"""SELECT r.stream, CASE
     WHERE (h.version, h.hash) IS DISTINCT FROM (r.version, r.head)
     UNION ALL SELECT stream, 'it has events, but no row' FROM ({_HEADS}) AS h
     WHERE (stream LIKE 'task:%%' OR stream LIKE 'worker:%%') AND stream NOT IN (SELECT stream FROM ({_ROWS}) AS r) ORDER BY 1"""
+_WITHOUT_ROWS: Final = """SELECT stream, max(version) FROM event
+    WHERE stream NOT LIKE 'task:%' AND stream NOT LIKE 'worker:%' GROUP BY stream"""
 _AT: Final = "SELECT hash FROM event WHERE stream = %(stream)s AND version = %(version)s"
 
 # Each finds what must not be, by SQL alone.
@@ -194,6 +196,7 @@ def read_tables(connection: Connection) -> Tables:
     effects = [rows.effect_of(row) for row in connection.execute(f"SELECT {EFFECT_COLUMNS} FROM effect")]
     listed = connection.execute(f"SELECT {_quiet(WORKER_COLUMNS)}, version FROM worker").fetchall()
     versions = {task_stream(task.id): task.version for task in tasks}
+    versions |= dict(connection.execute(_WITHOUT_ROWS).fetchall())
     return Tables(
         tasks={task.id: task for task in tasks},
         effects={effect.key: effect for effect in effects},
