@@ -33,6 +33,7 @@ attempts_max = 100
 
 [limits]
 tick_seconds = 0.3
+open_changes_per_repository_max = 10000
 
 [lease]
 duration_seconds = {LEASE_SECONDS}

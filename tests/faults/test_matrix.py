@@ -1,11 +1,12 @@
 """Every fail point with every fault but kill -9 of the worker (that has its own file): nothing is lost, nothing done twice.
 
-The whole matrix is as many cases as ``CASES`` counts; each test takes a part of it side by side, since a case is a whole
-attempt in a process of its own.
+Each test takes a part of the matrix side by side, since a case is a whole attempt in a process of its own. A run takes
+each fail point with one of the faults; ``TAMMA_TEST_MATRIX=whole`` takes each with all of them.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from typing import Final
@@ -17,12 +18,27 @@ from tests.faults.test_worker_killed import NEEDS_REPAIR, PROUD_GATE
 from tests.faults.world import assert_delivered_once, ended, finish, queue, start_work
 from tests.support.project import Project
 
-FAULTS: Final = {"raise": {0, 1}, "term": {0, 143}, "cut": {0, 20, 75}, "full": {0, 75}}
-PART: Final = 13
 POINTS: Final = sorted(FAIL_POINTS)
-PARTS: Final = [POINTS[n : n + PART] for n in range(0, len(POINTS), PART)]
-CASES: Final = (len(FAULTS) + 1) * len(POINTS)
+FAULTS: Final = {"raise": {0, 1}, "term": {0, 143}, "cut": {0, 20, 75}, "full": {0, 75}}
+ORPHAN: Final = "orphan"
+EVERY: Final = (*FAULTS, ORPHAN)
+PART: Final = 13
 PATIENT: Final = {"TAMMA_LEASE__DURATION_SECONDS": "20"}
+
+
+def cases(fault: str, *, is_whole: bool) -> list[str]:
+    """The fail points that meet a fault."""
+    return POINTS if is_whole else POINTS[EVERY.index(fault) :: len(EVERY)]
+
+
+def parts(*faults: str) -> list[tuple[str, list[str]]]:
+    """Of this run."""
+    is_whole = os.environ.get("TAMMA_TEST_MATRIX") == "whole"
+    found = []
+    for fault in faults:
+        points = cases(fault, is_whole=is_whole)
+        found += [(fault, points[n : n + PART]) for n in range(0, len(points), PART)]
+    return found
 
 
 def with_repairs(project: Project, number: int) -> list[str]:
@@ -35,10 +51,15 @@ def with_repairs(project: Project, number: int) -> list[str]:
     return numbers
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]}…")
-@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fail_point_meets_a_fault_in_each_run_and_every_one_in_the_whole_matrix() -> None:
+    """No place is left out."""
+    assert {place for fault in EVERY for place in cases(fault, is_whole=False)} == FAIL_POINTS
+    assert sum(len(cases(fault, is_whole=True)) for fault in EVERY) == len(EVERY) * len(FAIL_POINTS)
+
+
+@pytest.mark.parametrize(("fault", "part"), parts(*FAULTS))
 def test_the_worker_meets_a_fault(project: Project, fault: str, part: Sequence[str]) -> None:
-    """An exception nobody expected, a polite signal, every connection lost, no space on the disk: one delivery each, and never a traceback."""
+    """An exception nobody expected, a polite signal, every connection lost, no space on the disk: one delivery each."""
     numbers = with_repairs(project, len(part))
     tasks = queue(project, numbers)
     workers = [start_work(project, task, f"{p}={fault}", **PATIENT) for task, p in zip(tasks, part, strict=True)]
@@ -50,13 +71,13 @@ def test_the_worker_meets_a_fault(project: Project, fault: str, part: Sequence[s
     assert_delivered_once(project, *numbers)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]}…")
-def test_the_orchestrator_dies_while_its_worker_is_there(project: Project, part: Sequence[str]) -> None:
+@pytest.mark.parametrize(("fault", "part"), parts(ORPHAN))
+def test_the_orchestrator_dies_while_its_worker_is_there(project: Project, fault: str, part: Sequence[str]) -> None:
     """kill -9 of the loop at each boundary of its worker: the worker goes on, and another loop does the rest."""
     numbers = with_repairs(project, len(part))
     queue(project, numbers)
     for place in part:
-        env = {"TAMMA_FAILPOINTS": f"{place}=orphan@1"}
+        env = {"TAMMA_FAILPOINTS": f"{place}={fault}@1"}
         loop = project.start("orchestrate", "--until-idle", "--workers", "1", env=env)
         assert ended(loop, seconds=60).code == -signal.SIGKILL, place
     finish(project)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -50,6 +50,14 @@ def test_sigterm_in_every_phase(project: Project, places: tuple[str, ...]) -> No
         assert_released(project, task)
     finish(project)
     assert_delivered_once(project, *numbers)
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """As in a terminal: under nohup our children would ignore SIGHUP, as they should."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def in_agent(project: Project) -> None:
