@@ -11,7 +11,7 @@ from getpass import getuser
 from pathlib import Path
 
 from tamma.adapters.dispatch.local import LocalDispatcher
-from tamma.adapters.system import SystemChance, SystemClock
+from tamma.adapters.system import SystemChance, SystemClock, supervisor_of
 from tamma.bootstrap import database, parts
 from tamma.config.loader import Loaded, load
 from tamma.core.change import Change
@@ -219,6 +219,7 @@ def open_orchestrator(
                 clock=SystemClock(),
                 chance=SystemChance(),
                 interruption=Interruption(),
+                supervisor=supervisor_of(loaded.environ),
                 tick_interval=timedelta(seconds=limits.tick_seconds),
                 tidy=lambda: keeper.tidy(chance=SystemChance().fraction()),
                 drain_limit=timedelta(seconds=limits.drain_seconds),

@@ -25,7 +25,7 @@ from tamma.engine.observer import Observer, Sighting
 from tamma.engine.plan import Identity, Interruption, Policies
 from tamma.ports.dispatch import Dispatcher, Ended
 from tamma.ports.store import Store, WorkerRole, WorkerState
-from tamma.ports.system import Chance, Clock
+from tamma.ports.system import Chance, Clock, Supervisor
 
 POLL: Final = timedelta(milliseconds=500)
 POLL_FIRST: Final = timedelta(milliseconds=50)
@@ -80,6 +80,7 @@ class Orchestrator:
     clock: Clock
     chance: Chance
     interruption: Interruption
+    supervisor: Supervisor
     tick_interval: timedelta = timedelta(seconds=5)
     drain_limit: timedelta = timedelta(seconds=20)
     stop_limit: timedelta = STOP_LIMIT
@@ -123,6 +124,7 @@ class Orchestrator:
             capabilities=me.capabilities,
         )
         try:
+            self.supervisor.ready()
             with Pulse(self.store.workers, worker=me.id, beat=self.policies.leases.beat):
                 exit_code = self._loop(mode)
                 return self._drain() if self._signals else exit_code
@@ -132,6 +134,7 @@ class Orchestrator:
 
     def _loop(self, mode: Mode) -> ExitCode:
         while not self._signals:
+            self.supervisor.alive()
             has_looked = self._tick_safely()
             if mode is Mode.ONCE and (self._has_round or not has_looked):
                 self._wait_for_own_workers()
@@ -182,6 +185,7 @@ class Orchestrator:
         actions = tuple(action for action in self.decide(sighting) if not self._is_put_off(action))
         for action in actions:
             self._perform_safely(action)
+            self.supervisor.alive()
         self._mention(sighting)
         due_in = sighting.view.due_in
         self._pause = self.tick_interval if due_in is None else max(SHORTEST_PAUSE, min(self.tick_interval, due_in))
@@ -333,6 +337,7 @@ class Orchestrator:
         # A worker's last word is news, and its process ends right after it: at first we look again soon.
         look_again = POLL_FIRST
         while not self._signals and (left := until - self.clock.monotonic()) > 0:
+            self.supervisor.alive()
             try:
                 if self.store.wait_for_news(min(look_again, timedelta(seconds=left))) or self.dispatcher.has_ended:
                     return
@@ -367,12 +372,14 @@ class Orchestrator:
 
     def _wait_for_own_workers(self) -> None:
         while self.dispatcher.running() and not self._signals:
+            self.supervisor.alive()
             self.dispatcher.wait(POLL)
         self._bury()
 
     def _drain(self) -> ExitCode:
         """First signal: start nothing, let workers finish for a while, then ask them to stop. Second: ask at once. Third, or
         when they do not stop: kill."""
+        self.supervisor.stopping()
         with suppress(TammaError):
             self.store.workers.change_state(self.identity.id, WorkerState.DRAINING, reason="signal")
         if running := len(self.dispatcher.running()):
@@ -380,6 +387,7 @@ class Orchestrator:
         until = self.clock.monotonic() + self.drain_limit.total_seconds()
         asked_at: float | None = None
         while running := len(self.dispatcher.running()):
+            self.supervisor.alive()
             now = self.clock.monotonic()
             if self._signals >= 3:
                 self.dispatcher.kill()

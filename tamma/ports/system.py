@@ -30,6 +30,22 @@ class Chance(Protocol):
         ...
 
 
+class Supervisor(Protocol):
+    """Whoever keeps the loop running and starts it anew when it hangs."""
+
+    def ready(self) -> None:
+        """The loop has begun."""
+        ...
+
+    def alive(self) -> None:
+        """The loop goes on; may be said as often as one likes."""
+        ...
+
+    def stopping(self) -> None:
+        """The loop drains."""
+        ...
+
+
 class FailPoints(Protocol):
     """Named places where a test can make the process die, raise or stop; nothing happens unless asked for by name."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tamma.adapters.dispatch.local import LocalDispatcher
 from tamma.adapters.postgres.store import PostgresStore
-from tamma.adapters.system import NoFailPoints, SystemChance, SystemClock
+from tamma.adapters.system import NoFailPoints, SystemChance, SystemClock, Unsupervised
 from tamma.core.ids import WorkerId
 from tamma.core.policy import LeasePolicy, Limits
 from tamma.engine.intake import Intake
@@ -42,5 +42,7 @@ def a_loop(
         dispatcher=LocalDispatcher(
             argv=[sys.executable, "-c", worker], env={}, cwd=tmp_path, workers_max=workers_max, logs=tmp_path / "logs", host=me.host,
         ),
-        interruption=Interruption(), tick_interval=timedelta(milliseconds=100), report=lambda _line: None,
+        interruption=Interruption(),
+        supervisor=Unsupervised(),
+        tick_interval=timedelta(milliseconds=100), report=lambda _line: None,
     )  # fmt: skip

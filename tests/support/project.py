@@ -146,6 +146,8 @@ class Project:
             "LANG": "C.UTF-8",
             "DATABASE_URL": self.database_url,
         }
+        if path := os.environ.get("PYTHONPATH"):  # the code under test lies elsewhere
+            base["PYTHONPATH"] = path
         return base | self.env
 
     def stop_all(self) -> None:
