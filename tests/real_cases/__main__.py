@@ -51,6 +51,7 @@ class Report:
     agent: str
     exit_code: int
     findings: list[Finding]
+    dispatches: dict[str, int]
     build_seconds: float
     run_seconds: float
     grade_seconds: float
@@ -89,11 +90,14 @@ def run(given: argparse.Namespace, root: Path) -> Report:
     site = make_site(root, built, agent=given.agent)
     ready = time.monotonic()
     with tamma_run.stopped_afterwards(site):
-        code = tamma_run.orchestrate(site, workers=given.workers, timeout_seconds=given.timeout_seconds)
+        code = tamma_run.orchestrate(
+            site, workers=given.workers, loops=given.loops, timeout_seconds=given.timeout_seconds
+        )
         ended = time.monotonic()
         findings = _look_at_all(site, built, agent=given.agent)
+        dispatches = tamma_run.dispatches(site)
     return Report(
-        agent=given.agent, exit_code=code, findings=findings, build_seconds=ready - started, run_seconds=ended - ready,
+        agent=given.agent, exit_code=code, findings=findings, dispatches=dispatches, build_seconds=ready - started, run_seconds=ended - ready,
         grade_seconds=time.monotonic() - ended,
     )  # fmt: skip
 
@@ -131,6 +135,7 @@ def _arguments() -> argparse.Namespace:
     asked.add_argument("--cases", type=Path, default=DEFAULT_CASES, help=f"folder with cases and their {BUILDER}")
     asked.add_argument("--agent", choices=AGENTS, required=True, help="how the agent behaves")
     asked.add_argument("--workers", type=int, default=2, help="worker processes (2)")
+    asked.add_argument("--loops", type=int, default=1, help="orchestrators on the one database (1)")
     asked.add_argument("--only", action="append", default=[], metavar="ID", help="only this case; may be repeated")
     asked.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     asked.add_argument("--keep", type=Path, help="an empty folder to work in, which stays afterwards")
@@ -147,6 +152,7 @@ def _as_json(report: Report) -> dict[str, object]:
         "agent": report.agent,
         "orchestrate_exit_code": report.exit_code,
         "seconds": {"build": report.build_seconds, "run": report.run_seconds, "look": report.grade_seconds},
+        "dispatches": report.dispatches,
         "cases": [finding.as_json() for finding in report.findings],
     }
 
@@ -166,6 +172,7 @@ def _print_table(report: Report) -> None:
     good = sum(finding.ok for finding in report.findings)
     print(
         f"{report.agent}: {good} of {len(rows)} cases ended as they must; orchestrate exited {report.exit_code}; "
+        f"dispatched by each loop: {sorted(report.dispatches.values())}; "
         f"built in {report.build_seconds:.0f} s, run in {report.run_seconds:.0f} s, graded in {report.grade_seconds:.0f} s"
     )
 

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +23,33 @@ EVENTS_MAX: Final = 100_000
 _TOP: Final = Path(__file__).resolve().parents[2]
 
 
-def orchestrate(site: Site, *, workers: int, timeout_seconds: float) -> int:
-    """`tamma orchestrate --until-idle`; its exit code. Raises CasesUnusable if it takes too long."""
+def orchestrate(site: Site, *, workers: int, loops: int, timeout_seconds: float) -> int:
+    """So many `tamma orchestrate --until-idle` on one database; their highest exit code.
+
+    Raises CasesUnusable if they take too long.
+    """
     log = site.root / "orchestrate.log"
     argv = _argv(site, "orchestrate", "--until-idle", "--workers", str(workers))
+    give_up_at = time.monotonic() + timeout_seconds
     with log.open("wb") as out:
-        child = subprocess.Popen(argv, env=environ(), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        children = [
+            subprocess.Popen(argv, env=environ(), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+            for _ in range(loops)
+        ]
         try:
-            return child.wait(timeout=timeout_seconds)
+            return max(child.wait(timeout=max(0.0, give_up_at - time.monotonic())) for child in children)
         except subprocess.TimeoutExpired:
             raise CasesUnusable(f"orchestrate did not end within {timeout_seconds:.0f} s; see {log}") from None
         finally:
-            _end(child)
+            for child in children:
+                _end(child)
+
+
+def dispatches(site: Site) -> dict[str, int]:
+    """How many tasks each loop gave to a worker."""
+    printed = _asked(site, "events", "--limit", str(EVENTS_MAX), "--json")
+    told = [json.loads(line) for line in printed.splitlines()]
+    return dict(Counter(event["data"]["by"] for event in told if event["type"] == "TASK.DISPATCH.SUCCEEDED"))
 
 
 def ask(site: Site, *argv: str) -> Any:
