@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from tamma.core.attempt import PHASES, Phase
-from tamma.core.errors import ExitCode, RefusedByPolicy
+from tamma.core.errors import ExitCode, RefusedByPolicy, TransientError
 from tamma.core.event import AttemptFact
 from tamma.core.ids import branch_name
 from tamma.engine.heartbeat import Heartbeat
@@ -59,6 +59,16 @@ class Attempt:
         self._heartbeat.check()
         if self.deps.interruption.is_set:
             raise Interrupted(self.deps.interruption.exit_code)
+
+    def stopped(self) -> TransientError:
+        """A child was stopped because the attempt had to: raises what ``check`` raises. The error to raise where the lease was
+        given up for lost and came back meanwhile, so that what the child did not finish is nobody's fault."""
+        self.check()
+        return TransientError(
+            "the attempt was stopped",
+            why="its lease could not be renewed for a while (the database was away)",
+            fix="nothing: it is tried again",
+        )
 
     def wait_while_paused(self) -> bool:
         """Hold still, with lease and work, until nobody holds work back any more; whether there was a pause at all.

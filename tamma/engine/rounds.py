@@ -83,8 +83,7 @@ class Rounds:
                 return self._rejudge_approved(restored, base_runs)
             return self._rounds(base_runs)
         except GateInterrupted:
-            self.attempt.check()
-            raise
+            raise self.attempt.stopped() from None
         except WorkspaceRemoved as error:
             return Verdict(outcome=Outcome.AGENT_FAILED, reason=f"the agent removed its workspace: {error}")
 
@@ -227,8 +226,7 @@ class Rounds:
             case AgentStatus.IDLE:
                 return Verdict(outcome=Outcome.AGENT_FAILED, reason=detail or "the agent went silent and was stopped")
             case AgentStatus.STOPPED:
-                self.attempt.check()
-                return Verdict(outcome=Outcome.AGENT_FAILED, reason=detail or "the agent was stopped")
+                raise self.attempt.stopped()
             case AgentStatus.FINISHED | AgentStatus.FAILED | AgentStatus.NO_CHANGE_NEEDED:
                 if not candidate.is_empty:
                     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from tests.faults.world import (
+    EDIT,
     assert_delivered_once,
     ended,
     finish,
@@ -20,6 +21,7 @@ from tests.faults.world import (
     wake,
 )
 from tests.support.project import Project, a_project, wait_until
+from tests.support.wire import a_wire
 
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 PLACES = (
@@ -127,3 +129,26 @@ def is_looping(url: str) -> bool:
     """Whether a loop has registered."""
     with psycopg.connect(url, autocommit=True) as connection:
         return bool(connection.execute("SELECT 1 FROM worker WHERE state = 'online'").fetchall())
+
+
+def test_an_agent_stopped_for_a_lease_that_came_back_is_not_blamed(project: Project) -> None:
+    """The database was away for longer than the fence, and back before the agent was dead: no attempt is charged."""
+    stubborn = f"trap 'touch {project.root}/asked' TERM; touch {project.root}/works; while :; do sleep 0.05; done"
+    project.script(
+        f'[[play]]\nissue = "*"\nattempt = 1\nsteps = [{EDIT}, {{ run = ["sh", "-c", "{stubborn}"] }}]\n'
+        f'[[play]]\nissue = "*"\nsteps = [{EDIT}]\n'
+    )
+    [task] = queue(project)
+    with a_wire(project.database_url) as wire:
+        lease = {"TAMMA_LEASE__DURATION_SECONDS": "6", "TAMMA_LEASE__BEAT_SECONDS": "1"}
+        worker = start_work(project, task, DATABASE_URL=wire.url, **lease)
+        wait_until((project.root / "works").exists, what="the agent")
+        wire.refuse()
+        wire.cut()
+        wait_until((project.root / "asked").exists, what="the end that the agent is asked for")
+        wire.mend()
+        done = ended(worker, seconds=60)
+    assert done.code in {20, 75}, (done.code, done.err)
+    assert project.rows("SELECT attempts FROM task") == [(0,)]
+    finish(project)
+    assert_delivered_once(project, "1")

@@ -78,4 +78,5 @@ def live_through(project: Project) -> None:
     finish(project)
     assert project.run("task", "approve", tasks[2]).code == 0
     assert project.run("task", "cancel", tasks[2]).code == 0
+    assert project.run("pause").code == project.run("resume").code == 0
     assert project.run("task", "retry", tasks[3]).code == 0

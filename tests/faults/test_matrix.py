@@ -1,12 +1,11 @@
 """Every fail point with every fault but kill -9 of the worker (that has its own file): nothing is lost, nothing done twice.
 
 Each test takes a part of the matrix side by side, since a case is a whole attempt in a process of its own. A run takes
-each fail point with one of the faults; ``TAMMA_TEST_MATRIX=whole`` takes each with all of them.
+each fail point with one of the faults; ``TAMMA_TEST_WHOLE=1`` takes each with all of them.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
 from typing import Final
@@ -17,6 +16,7 @@ from tamma.engine.failpoints import FAIL_POINTS
 from tests.faults.test_worker_killed import NEEDS_REPAIR, PROUD_GATE
 from tests.faults.world import assert_delivered_once, ended, finish, queue, start_work
 from tests.support.project import Project
+from tests.support.sample import DAY, IS_WHOLE
 
 POINTS: Final = sorted(FAIL_POINTS)
 FAULTS: Final = {"raise": {0, 1}, "term": {0, 143}, "cut": {0, 20, 75}, "full": {0, 75}}
@@ -28,15 +28,14 @@ PATIENT: Final = {"TAMMA_LEASE__DURATION_SECONDS": "20"}
 
 def cases(fault: str, *, is_whole: bool) -> list[str]:
     """The fail points that meet a fault."""
-    return POINTS if is_whole else POINTS[EVERY.index(fault) :: len(EVERY)]
+    return POINTS if is_whole else POINTS[(EVERY.index(fault) + DAY) % len(EVERY) :: len(EVERY)]
 
 
 def parts(*faults: str) -> list[tuple[str, list[str]]]:
     """Of this run."""
-    is_whole = os.environ.get("TAMMA_TEST_MATRIX") == "whole"
     found = []
     for fault in faults:
-        points = cases(fault, is_whole=is_whole)
+        points = cases(fault, is_whole=IS_WHOLE)
         found += [(fault, points[n : n + PART]) for n in range(0, len(points), PART)]
     return found
 

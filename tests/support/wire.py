@@ -22,7 +22,7 @@ _READY: Final = (b"Z\0\0\0\5I", b"Z\0\0\0\5T", b"Z\0\0\0\5E")  # ReadyForQuery: 
 class Wire:
     """Between clients (``url``) and one PostgreSQL. Every mode holds from the call on, for connections old and new.
 
-    ``cut`` ends what is open; new connections pass. ``cut_reply_to(b"text")`` lets the next request with this text through,
+    ``cut`` ends what is open; new connections pass. ``cut_at(n)`` cuts at the n-th request from then on, undone or done. ``cut_reply_to(b"text")`` lets the next request with this text through,
     waits until the server has done it, and cuts instead of handing on the reply. ``truncate(n)`` cuts after n more bytes of
     replies. ``delay(s)`` holds every reply up. ``hold`` is a half-open wire: nothing goes through and nothing is closed, also
     for new connections (a black hole). ``refuse`` closes new connections at once. ``mend`` ends all of this.
@@ -37,11 +37,13 @@ class Wire:
         self.url: Final = f"postgresql://{given['user']}@127.0.0.1:{self._listener.getsockname()[1]}{path}"
         self.cuts = 0
         self.refused = 0
+        self.asked = 0
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._is_held = self._is_refusing = False
         self._needle: bytes | None = None
         self._is_cut_for_good = False
+        self._cut_at: tuple[int, bool] | None = None
         self._bytes_left: int | None = None
         self._delay_seconds = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -57,6 +59,10 @@ class Wire:
     def cut_reply_to(self, text: bytes, *, for_good: bool = False) -> None:
         """The next request with ``text`` is done, and its reply is lost; ``for_good``: then nobody comes through any more."""
         self._needle, self._is_cut_for_good = text, for_good
+
+    def cut_at(self, nth: int, *, is_done: bool) -> None:
+        """The n-th request from now on, the first is 1, is lost: before the server saw it, or (``is_done``) with its reply."""
+        self.asked, self._cut_at = 0, (nth, is_done)
 
     def truncate(self, bytes_left: int) -> None:
         """Replies end after so many more bytes, with a cut."""
@@ -77,6 +83,7 @@ class Wire:
     def mend(self) -> None:
         """A wire as it should be."""
         self._is_held = self._is_refusing = False
+        self._cut_at = None
         self._needle, self._bytes_left, self._delay_seconds = None, None, 0.0
 
     def close(self) -> None:
@@ -121,8 +128,15 @@ class Wire:
 
     def _ask(self, client: socket.socket, server: socket.socket) -> bool:
         asked = client.recv(_CHUNK)
+        with self._lock:
+            self.asked += bool(asked)
+            nth, is_done = self._cut_at or (0, False)
+            is_hit = bool(asked) and self.asked == nth
+        if is_hit and not is_done:
+            self.cuts += 1
+            return False
         server.sendall(asked)
-        if self._needle is None or self._needle not in asked:
+        if not is_hit and (self._needle is None or self._needle not in asked):
             return bool(asked)
         self._needle = None
         reply = b""
