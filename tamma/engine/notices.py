@@ -41,13 +41,14 @@ class Herald:
         """
         if task.notice is None:
             return True
-        if self.store.pauses.of(task.ref) is not None:
-            return False
         try:
-            is_told = self._comment(task, task.notice) and self._label(task, task.notice)
+            is_told = all(self._is_free(task) and step(task, task.notice) for step in (self._comment, self._label))
         except NoSuchTask:  # the issue is gone: nobody is left to be told
             is_told = True
         return is_told and self._settle(task, task.notice)
+
+    def _is_free(self, task: Task) -> bool:
+        return self.store.pauses.of(task.ref) is None
 
     def _comment(self, task: Task, notice: Notice) -> bool:
         marker = notice_marker(task.id, notice=notice, epoch=None if task.is_terminal else task.epoch)

@@ -109,6 +109,19 @@ def test_a_paused_worker_can_be_asked_to_stop(project: Project) -> None:
     assert_delivered_once(project, "1")
 
 
+def test_a_pause_between_comment_and_labels_holds_the_labels(project: Project) -> None:
+    """Each is an effect of its own: what was said stays said, and the rest comes later, once."""
+    [task] = queue(project)
+    worker = start_work(project, task, "comment.after_record=stop", **LONG)
+    wait_until_stopped(worker)
+    assert_ok(project.run("pause"))
+    assert wake(worker).code == 0
+    assert "tamma:delivered" not in project.issue_text()
+    assert_ok(project.run("resume"))
+    finish(project)
+    assert_delivered_once(project, "1")
+
+
 def test_an_issue_is_not_told_while_work_is_paused(project: Project) -> None:
     """The attempt may settle, since that shows nowhere; the comment comes later, once."""
     [task] = queue(project)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from tamma.adapters.git.audit import is_git_dir, link_trouble, modules_trouble, name_trouble, show
 
@@ -220,12 +220,12 @@ class Walk:
                 return
         self._record(path, Entry(mode, self._hash(content), len(content)), content)
 
-    def _take_big(self, stream: object, path: bytes, *, mode: str, size: int) -> None:
+    def _take_big(self, stream: BinaryIO, path: bytes, *, mode: str, size: int) -> None:
         """A big file may stay if it is the base's own; otherwise it is refused without another look."""
         before = self._base.get(path)
         if before is not None and before.size == size:
             digest = hashlib.new(self._algorithm, b"blob %d\0" % size, usedforsecurity=False)
-            while chunk := stream.read(_CHUNK):  # type: ignore[attr-defined]
+            while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
             if digest.hexdigest() == before.oid:
                 self._found.entries[path] = Entry(mode, before.oid, size)
@@ -264,9 +264,9 @@ def open_beneath(root: Path, folder: bytes) -> int:
     return fd
 
 
-def _read(stream: object, bytes_max: int) -> bytes:
+def _read(stream: BinaryIO, bytes_max: int) -> bytes:
     parts, total = [], 0
-    while total < bytes_max and (chunk := stream.read(bytes_max - total)):  # type: ignore[attr-defined]
+    while total < bytes_max and (chunk := stream.read(bytes_max - total)):
         parts.append(chunk)
         total += len(chunk)
     return b"".join(parts)

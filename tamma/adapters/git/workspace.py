@@ -102,7 +102,7 @@ class GitWorkspace:
             raise PermanentError(
                 f"commit {commit} is gone",
                 why="it was captured on another machine, or its mirror was rebuilt",
-                fix="run the task again",
+                fix="`tamma task retry` resolves the issue from the start",
             ) from e
         if not parent_tree:
             raise PermanentError(
