@@ -30,9 +30,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
-from tamma.core.attempt import Phase
 from tamma.core.effect import EffectKind, EffectState
-from tamma.core.task import CLAIMABLE, LIVE, TERMINAL, Notice, TaskKind, TaskState
+from tamma.core.task import CLAIMABLE, LIVE, TaskState
 from tamma.core.worker import WorkerRole, WorkerState
 
 BLOB_BYTES_MAX: Final = 33_554_432
@@ -81,6 +80,7 @@ def _hash(name: str, *, default: str | None = None) -> Column[bytes]:
 
 metadata: Final = MetaData()
 
+# Which values its columns take, and which go together, is kept by the trigger `task_sound` (revision 0003).
 task: Final = Table(
     "task",
     metadata,
@@ -120,21 +120,6 @@ task: Final = Table(
     _moment("dispatch_until"),
     _hash("head", default="''"),
     PrimaryKeyConstraint("id", name="task_pkey"),
-    CheckConstraint(_one_of("kind", TaskKind), name="task_kind"),
-    CheckConstraint(_one_of("state", TaskState), name="task_state"),
-    CheckConstraint(_one_of("notice", Notice), name="task_notice"),
-    CheckConstraint(_one_of("phase", Phase), name="task_phase"),
-    CheckConstraint("generation >= 1", name="task_generation"),
-    CheckConstraint("epoch >= 0", name="task_epoch"),
-    CheckConstraint("version >= 1", name="task_version"),
-    CheckConstraint("least(attempts, infra, interruptions, crashes) >= 0", name="task_counters"),
-    CheckConstraint("(worker IS NOT NULL) = (state = 'running')", name="task_worker"),
-    CheckConstraint("(lease_expires_at IS NOT NULL) = (state = 'running')", name="task_lease"),
-    CheckConstraint("phase IS NULL OR state = 'running'", name="task_phase_runs"),
-    CheckConstraint("run_after IS NULL OR state = 'retryable'", name="task_due"),
-    CheckConstraint(f"(finished_at IS NOT NULL) = ({_one_of('state', TERMINAL)})", name="task_finished"),
-    CheckConstraint("(dispatched_by IS NULL) = (dispatch_until IS NULL)", name="task_reservation"),
-    CheckConstraint(f"dispatched_by IS NULL OR {_one_of('state', CLAIMABLE)}", name="task_reserved_waits"),
     UniqueConstraint("forge", "repository", "issue", "kind", "generation", name="task_generations"),
     postgresql_with={"fillfactor": 80, "autovacuum_vacuum_scale_factor": 0.02},
 )
