@@ -17,10 +17,11 @@ from typing import Final
 from tamma.adapters.agents.command import CommandAgent, PromptBy
 from tamma.adapters.agents.scripted import ScriptedAgent
 from tamma.adapters.environments import CachedEnvironments
+from tamma.adapters.forges.around import FORGE_POINTS, ForgeAround, LeftAlone, at_fail_points
 from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.git import GitWorkspaces
 from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, SETUP_ENV_ALLOW, NoSandbox, is_allowed
-from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses
+from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses, SystemClock
 from tamma.bootstrap.database import state_folder
 from tamma.config import policies as mapped
 from tamma.config.loader import Loaded
@@ -73,11 +74,12 @@ def logging(loaded: Loaded) -> None:
 
 def fail_points(loaded: Loaded) -> FailPoints:
     """Off, unless TAMMA_FAILPOINTS names some. Raises ConfigError for a name that no code reaches: it would test nothing."""
-    for name in loaded.fail_points.keys() - FAIL_POINTS:
-        near = get_close_matches(name, FAIL_POINTS, n=1)
+    known = FAIL_POINTS | FORGE_POINTS
+    for name in loaded.fail_points.keys() - known:
+        near = get_close_matches(name, known, n=1)
         raise ConfigError(
             f"there is no fail point {name!r}",
-            fix=f"did you mean {near[0]!r}?" if near else "see tamma/engine/failpoints.py",
+            fix=f"did you mean {near[0]!r}?" if near else "see tamma/engine/failpoints.py and FORGE_POINTS",
         )
     return NamedFailPoints(loaded.fail_points) if loaded.fail_points else NoFailPoints()
 
@@ -86,8 +88,11 @@ def fail_points(loaded: Loaded) -> FailPoints:
 
 
 def forge(loaded: Loaded) -> Forge:
-    """The configured forge with its repositories."""
-    return FORGES[loaded.config.forge.kind](loaded)
+    """The configured forge with its repositories; left alone where it asks for that."""
+    chosen = FORGES[loaded.config.forge.kind](loaded)
+    if loaded.fail_points.keys() & FORGE_POINTS:
+        chosen = ForgeAround(chosen, at_fail_points(fail_points(loaded)))
+    return ForgeAround(chosen, LeftAlone(SystemClock().monotonic))
 
 
 def _local_forge(loaded: Loaded) -> Forge:

@@ -60,11 +60,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """An outcome with its reason, and for an interruption the exit code of its signal."""
+    """An outcome with its reason; for an interruption the exit code of its signal, for what was away how long to wait at least."""
 
     outcome: Outcome
     reason: str
     signal_exit: ExitCode = ExitCode.SIGTERM
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +88,12 @@ def judge(
     *,
     chance: float,
     signal_exit: ExitCode = ExitCode.SIGTERM,
+    retry_after: timedelta | None = None,
 ) -> Decision:
     """The decision for a running task whose attempt came to ``outcome``.
 
-    ``chance`` in [0, 1) is the jitter of a back-off. ``lease lost`` decides nothing: the task is not ours any more, and
-    asking is a bug.
+    ``chance`` in [0, 1) is the jitter of a back-off, which ``retry_after`` may make longer. ``lease lost`` decides nothing: the
+    task is not ours any more, and asking is a bug.
     """
     match outcome:
         case Outcome.DELIVERED:
@@ -111,7 +113,8 @@ def judge(
         case Outcome.CANCELLED:
             return _end(outcome, Trigger.CANCEL, counters, ExitCode.NOT_CLAIMABLE, None)
         case Outcome.AGENT_FAILED | Outcome.UNAVAILABLE | Outcome.INTERRUPTED | Outcome.CRASHED:
-            return _again(outcome, counters, policy, chance=chance, signal_exit=signal_exit)
+            decision, n = _again(outcome, counters, policy, signal_exit=signal_exit)
+            return replace(decision, delay=policy.delay(n, chance=chance, asked=retry_after)) if n else decision
         case Outcome.LEASE_LOST:
             raise AssertionError("a lost lease settles nothing")
 
@@ -140,15 +143,13 @@ _AGAIN: Final[Mapping[Outcome, _Again]] = {
 }  # fmt: skip
 
 
-def _again(
-    outcome: Outcome, counters: Counters, policy: RetryPolicy, *, chance: float, signal_exit: ExitCode
-) -> Decision:
-    """Try again until the counter of this kind of end is at its cap; then hand the issue to a human."""
+def _again(outcome: Outcome, counters: Counters, policy: RetryPolicy, *, signal_exit: ExitCode) -> tuple[Decision, int]:
+    """Try again until the counter of this kind of end is at its cap; then hand the issue to a human. Also how many of these there
+    were, by which a back-off grows; 0 for no back-off."""
     rule = _AGAIN[outcome]
     n = getattr(counters, rule.counter) + 1
     counted = replace(counters, **{rule.counter: n})
     exit_code = signal_exit if outcome is Outcome.INTERRUPTED else rule.exit_code
     if n >= getattr(policy, f"{rule.counter}_max"):
-        return _end(outcome, rule.at_cap, counted, exit_code, Notice.ESCALATED)
-    delay = policy.delay(n, chance=chance) if rule.waits else None
-    return replace(_end(outcome, rule.trigger, counted, exit_code, None), delay=delay)
+        return _end(outcome, rule.at_cap, counted, exit_code, Notice.ESCALATED), 0
+    return _end(outcome, rule.trigger, counted, exit_code, None), n if rule.waits else 0

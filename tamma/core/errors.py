@@ -6,6 +6,7 @@ Every error is told in three parts: what happened, why, and what to do next.
 from __future__ import annotations
 
 import errno
+from datetime import timedelta
 from enum import IntEnum, unique
 from typing import ClassVar, Final
 
@@ -92,9 +93,13 @@ class ConfigError(TammaError):
 
 
 class TransientError(TammaError):
-    """Something was away; the same call may succeed later."""
+    """Something was away; the same call may succeed later, and not before ``retry_after`` where whoever answered said so."""
 
     exit_code = ExitCode.TEMPORARY
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", retry_after: timedelta | None = None) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.retry_after = retry_after
 
 
 class PermanentError(TammaError):

@@ -7,6 +7,9 @@ from datetime import timedelta
 from enum import StrEnum, unique
 from typing import Final
 
+# Who asks for more is not believed: the task would stop, and nobody would be told.
+ASKED_WAIT_MAX: Final = timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasePolicy:
@@ -34,15 +37,16 @@ class RetryPolicy:
     backoff_base: timedelta = timedelta(seconds=10)
     backoff_max: timedelta = timedelta(minutes=15)
 
-    def delay(self, n: int, *, chance: float) -> timedelta:
-        """Exponential with equal jitter: half of the step is certain, half is chance in [0, 1).
+    def delay(self, n: int, *, chance: float, asked: timedelta | None = None) -> timedelta:
+        """Exponential with equal jitter: half of the step is certain, half is chance in [0, 1). Never less than was ``asked``
+        for by whoever sent us away, up to a day.
 
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 (the "equal jitter" variant).
         """
         assert n >= 1, n
         assert 0 <= chance < 1, chance
         step = min(self.backoff_base * float(2 ** min(n - 1, 30)), self.backoff_max)
-        return step / 2 + step / 2 * chance
+        return max(step / 2 + step / 2 * chance, min(asked or timedelta(0), ASKED_WAIT_MAX))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,7 +128,7 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
     except (LeaseLost, TaskCancelled) as error:
         return Verdict(outcome=Outcome.LEASE_LOST, reason=str(error)), error
     except TransientError as error:
-        return Verdict(outcome=Outcome.UNAVAILABLE, reason=_told(error)), error
+        return Verdict(outcome=Outcome.UNAVAILABLE, reason=_told(error), retry_after=error.retry_after), error
     except RefusedByPolicy as error:
         return Verdict(outcome=Outcome.REFUSED, reason=_told(error)), error
     except NoSuchTask as error:
@@ -186,6 +186,7 @@ def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: Exit
         deps.policies.retry,
         chance=deps.chance.fraction(),
         signal_exit=verdict.signal_exit,
+        retry_after=verdict.retry_after,
     )
     if exit_code is not None:
         decision = replace(decision, exit_code=exit_code)

@@ -33,7 +33,8 @@ class IssuePage:
 
 
 class Forge(Protocol):
-    """Reads raise TransientError when the forge is away. Writes are by our own user, and only these."""
+    """Each call raises TransientError when the forge is away or answers what cannot be understood, with ``retry_after`` where it
+    says how long to leave it alone; a write may have had its effect then. Writes are by our own user, and only these."""
 
     @property
     def name(self) -> str:

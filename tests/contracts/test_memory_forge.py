@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pytest
 
+from tamma.adapters.forges.around import ForgeAround, LeftAlone, at_fail_points
+from tamma.adapters.system import NoFailPoints
 from tamma.core.change import ChangeDraft, ChangeState
 from tamma.core.ids import IssueRef
 from tamma.core.issue import IssueState
+from tamma.ports.forge import Forge
 from tests.contracts.forge_contract import LABEL, STRANGER, ForgeContract
 from tests.contracts.memory_forge import MemoryForge
 
@@ -22,8 +25,9 @@ class MemoryWorld:
     is_verbatim = True
     can_be_malformed = True
 
-    def __init__(self) -> None:
-        self.forge = MemoryForge()
+    def __init__(self, around: Callable[[Forge], Forge] = lambda forge: forge) -> None:
+        self.memory = MemoryForge()
+        self.forge: Forge = around(self.memory)
 
     def create_issue(
         self,
@@ -36,34 +40,34 @@ class MemoryWorld:
         blocked_by: Sequence[str] = (),
         created_at: datetime | None = None,
     ) -> IssueRef:
-        return self.forge.add_issue(
+        return self.memory.add_issue(
             title=title, body=body, labels=labels, author=author, assignees=assignees, blocked_by=blocked_by,
             created_at=created_at,
         )  # fmt: skip
 
     def edit_issue(self, ref: IssueRef, *, title: str, body: str) -> None:
-        self.forge.set_issue(ref, title=title, body=body)
+        self.memory.set_issue(ref, title=title, body=body)
 
     def close_issue(self, ref: IssueRef) -> None:
-        self.forge.set_issue(ref, state=IssueState.CLOSED)
+        self.memory.set_issue(ref, state=IssueState.CLOSED)
 
     def delete_issue(self, ref: IssueRef) -> None:
-        self.forge.delete_issue(ref)
+        self.memory.delete_issue(ref)
 
     def break_issue(self, ref: IssueRef) -> None:
-        self.forge.break_issue(ref)
+        self.memory.break_issue(ref)
 
     def comment_as(self, user: str, ref: IssueRef, *, body: str) -> None:
-        self.forge.add_comment(ref, author=user, body=body)
+        self.memory.add_comment(ref, author=user, body=body)
 
     def change_as(self, user: str, draft: ChangeDraft) -> str:
-        return self.forge.add_change(draft, author=user).id
+        return self.memory.add_change(draft, author=user).id
 
     def close_change(self, number: str) -> None:
-        self.forge.set_change(number, state=ChangeState.CLOSED)
+        self.memory.set_change(number, state=ChangeState.CLOSED)
 
     def merge_change(self, number: str) -> None:
-        self.forge.set_change(number, state=ChangeState.MERGED)
+        self.memory.set_change(number, state=ChangeState.MERGED)
 
 
 @pytest.fixture
@@ -74,3 +78,13 @@ def world() -> MemoryWorld:
 
 class TestMemoryForge(ForgeContract):
     """The contract, in memory."""
+
+
+class TestForgeAround(ForgeContract):
+    """The contract with something around each call."""
+
+    @pytest.fixture
+    def world(self) -> MemoryWorld:
+        """One at whose fail points nothing happens, and that asks for no patience."""
+        points = at_fail_points(NoFailPoints())
+        return MemoryWorld(lambda forge: ForgeAround(ForgeAround(forge, points), LeftAlone(lambda: 0.0)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tamma.core.attempt import PHASES, Outcome, Phase, judge
 from tamma.core.errors import ExitCode
-from tamma.core.policy import RetryPolicy
+from tamma.core.policy import ASKED_WAIT_MAX, RetryPolicy
 from tamma.core.task import Counters, Notice, TaskState, Trigger
 
 POLICY = RetryPolicy(attempts_max=3, infra_max=2, interruptions_max=2, crashes_max=2)
@@ -71,6 +71,23 @@ def test_a_back_off_stays_between_half_a_step_and_its_bound(n: int, chance: floa
     """However often and whatever the chance: never zero, never beyond the longest wait."""
     policy = RetryPolicy(backoff_base=timedelta(seconds=10), backoff_max=timedelta(minutes=15))
     assert timedelta(seconds=5) <= policy.delay(n, chance=chance) <= timedelta(minutes=15)
+
+
+@given(n=st.integers(1, 100), chance=st.floats(0, 1, exclude_max=True), seconds=st.floats(0, 10**9))
+def test_who_was_told_to_come_later_does_not_come_before(n: int, chance: float, seconds: float) -> None:
+    """At least as long as was asked for, and never shorter than the back-off; a day at most."""
+    policy, asked = RetryPolicy(), timedelta(seconds=seconds)
+    wait = policy.delay(n, chance=chance, asked=asked)
+    assert wait >= min(asked, ASKED_WAIT_MAX)
+    assert policy.delay(n, chance=chance) <= wait <= ASKED_WAIT_MAX
+
+
+def test_what_was_asked_for_is_heard_only_where_something_waits() -> None:
+    """An outage waits for it; an interruption, and an outage at its cap, do not wait at all."""
+    asked = timedelta(hours=1)
+    assert judge(Outcome.UNAVAILABLE, FRESH, POLICY, chance=0, retry_after=asked).delay == asked
+    assert judge(Outcome.UNAVAILABLE, Counters(infra=1), POLICY, chance=0, retry_after=asked).delay is None
+    assert judge(Outcome.INTERRUPTED, FRESH, POLICY, chance=0, retry_after=asked).delay is None
 
 
 @given(counters=st.builds(Counters, attempts=st.integers(0, 50), infra=st.integers(0, 50), interruptions=st.integers(0, 50), crashes=st.integers(0, 50)),

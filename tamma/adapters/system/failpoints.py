@@ -7,13 +7,15 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tamma.core.errors import ConfigError
+from tamma.core.errors import ConfigError, TransientError
 
 
 class NoFailPoints:
@@ -59,6 +61,28 @@ def _refuse(number: int) -> None:
     raise OSError(number, os.strerror(number), "/some/place")
 
 
+def _away() -> None:
+    raise TransientError("the forge is away", why="503 Service Unavailable", fix="try again later")
+
+
+def _busy(seconds: float) -> None:
+    raise TransientError(
+        "the forge wants to be left alone",
+        why=f"429 Too Many Requests, Retry-After: {seconds:g}",
+        fix="try again later",
+        retry_after=timedelta(seconds=seconds),
+    )
+
+
+def _garbage() -> None:
+    raise TransientError("the forge answered what cannot be understood", why="it is not JSON", fix="try again later")
+
+
+def _hang(seconds: float) -> None:
+    time.sleep(seconds)
+    raise TransientError("the forge did not answer", why=f"not within {seconds:g} s", fix="try again later")
+
+
 ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "kill": _kill,
     "stop": _stop,
@@ -69,15 +93,20 @@ ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "denied": partial(_refuse, errno.EACCES),
     "orphan": _orphan,
     "cut": _cut,
+    "away": _away,
+    "garbage": _garbage,
 }
+TIMED: Final[Mapping[str, Callable[[float], None]]] = {"busy": _busy, "hang": _hang}
 
 
 class NamedFailPoints:
-    """Acts at the places named in ``spec``: place -> ``action`` or ``action@N`` (only the N-th time it is reached).
+    """Acts at the places named in ``spec``: place -> ``action`` or ``action@N`` (only the N-th time it is reached); ``action:S``
+    for those that take seconds.
 
     ``kill``, ``stop`` and ``term`` signal this process; ``exit`` ends it with 1 and no clean-up; ``raise`` raises
     RuntimeError, ``full`` and ``denied`` what a disk without space and a folder without permission do; ``orphan`` kills its
-    parent; ``cut`` ends all its connections. Raises ConfigError for anything else.
+    parent; ``cut`` ends all its connections. What a forge may do: ``away`` and ``garbage`` raise TransientError, ``busy:S`` does
+    and asks for so many seconds, ``hang:S`` does after so many. Raises ConfigError for anything else.
     """
 
     def __init__(self, spec: Mapping[str, str]) -> None:
@@ -93,7 +122,7 @@ class NamedFailPoints:
             self._reached[name] = count = self._reached.get(name, 0) + 1
         action, nth = self._wanted[name]
         if nth is None or count == nth:
-            ACTIONS[action]()
+            action()
 
 
 def parse_fail_points(text: str) -> Mapping[str, str]:
@@ -108,13 +137,17 @@ def parse_fail_points(text: str) -> Mapping[str, str]:
     return spec
 
 
-def _parse(name: str, text: str) -> tuple[str, int | None]:
+def _parse(name: str, text: str) -> tuple[Callable[[], None], int | None]:
     action, mark, nth = text.partition("@")
-    if action not in ACTIONS:
-        raise _bad(f"{name}={text}", f"{action!r} is not one of {', '.join(ACTIONS)}")
     if mark and (not nth.isdecimal() or int(nth) < 1):
         raise _bad(f"{name}={text}", f"{nth!r} is not a count from 1")
-    return action, int(nth) if mark else None
+    word, timed, seconds = action.partition(":")
+    if timed and word in TIMED and seconds.replace(".", "", 1).isdecimal():
+        return partial(TIMED[word], float(seconds)), int(nth) if mark else None
+    if action not in ACTIONS:
+        names = (*ACTIONS, *(f"{timed}:SECONDS" for timed in TIMED))
+        raise _bad(f"{name}={text}", f"{action!r} is not one of {', '.join(names)}")
+    return ACTIONS[action], int(nth) if mark else None
 
 
 def _bad(text: str, why: str) -> ConfigError:

@@ -6,12 +6,13 @@ import signal
 import socket
 import subprocess
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tamma.adapters.system import NamedFailPoints, NoFailPoints, SystemChance, SystemClock, parse_fail_points
-from tamma.core.errors import ConfigError
+from tamma.core.errors import ConfigError, TransientError
 from tests.support.machine import PYTHON, eventually, is_alive
 
 
@@ -67,6 +68,14 @@ def test_the_nth_time_is_the_nth_time() -> None:
     NoFailPoints().reach("a")
 
 
+@pytest.mark.parametrize("action", ["away", "garbage", "busy:1.5", "hang:0"])
+def test_a_forge_can_be_made_to_answer_badly(action: str) -> None:
+    """Away, not understood, busy, silent: an error that passes; only who is busy says for how long."""
+    with pytest.raises(TransientError) as caught:
+        NamedFailPoints({"a": action}).reach("a")
+    assert caught.value.retry_after == (timedelta(seconds=1.5) if action == "busy:1.5" else None)
+
+
 def test_a_stopped_process_stays_until_it_is_continued() -> None:
     """A zombie worker, for the tests of leases."""
     code = "from tamma.adapters.system import *; NamedFailPoints({'a': 'stop'}).reach('a')"
@@ -81,7 +90,9 @@ def test_a_stopped_process_stays_until_it_is_continued() -> None:
     assert not is_alive(child.pid)
 
 
-@pytest.mark.parametrize("text", ["a", "=kill", "a=burn", "a=kill@", "a=kill@0", "a=kill@x"])
+@pytest.mark.parametrize(
+    "text", ["a", "=kill", "a=burn", "a=kill@", "a=kill@0", "a=kill@x", "a=busy", "a=busy:x", "a=kill:1"]
+)
 def test_nonsense_is_refused_with_a_reason(text: str) -> None:
     """ConfigError, and what to write instead."""
     with pytest.raises(ConfigError) as caught:
