@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,6 +14,8 @@ from tamma.core.event import AgentSpoke
 from tests.faults.world import EDIT, assert_delivered_once, ended, epochs, queue, start_work, wait_for_event
 from tests.support.fold_check import assert_fold_equals_tables
 from tests.support.project import Project, a_project, wait_until
+
+LEASE: Final = {"TAMMA_LEASE__DURATION_SECONDS": "30", "TAMMA_LEASE__BEAT_SECONDS": "5"}
 
 
 @pytest.fixture
@@ -55,4 +58,25 @@ def test_an_agent_outlives_restarts_of_the_server(project: Project, server: Embe
     words = [event.fact.text for event in events if isinstance(event.fact, AgentSpoke)]
     assert [word for word in words if word in ("before", "while it was away")] == ["before", "while it was away"], words
     assert_delivered_once(project, "1")
+    assert_fold_equals_tables(server.url())
+
+
+def test_a_busy_loop_and_its_workers_outlive_crashes_of_the_server(project: Project, server: EmbeddedPostgres) -> None:
+    """Stopped at once and started again, three times, while two workers are at work: the loop goes on, and each is one delivery."""
+    numbers = ["1", "2", "3", "4"]
+    for number in numbers[1:]:
+        project.issue(number)
+    project.configure()
+    loop = project.start("orchestrate", "--workers", "2", env=LEASE)
+    for type_ in ("TASK.CLAIM.SUCCEEDED", "EFFECT.RECORD.SUCCEEDED", "TASK.SETTLE.SUCCEEDED"):
+        wait_until(lambda: bool(project.rows("SELECT 1 FROM event WHERE type = %s", type_)), what=type_)  # noqa: B023
+        server.stop("immediate")
+        server.start()
+    done_with = [("succeeded", None)] * len(numbers)
+    wait_until(lambda: project.rows("SELECT state, notice FROM task") == done_with, seconds=90, what="all of it")
+    loop.terminate()
+    done = ended(loop)
+    assert done.code == 0, (done.err, done.out)
+    assert "a bug in Tamma" not in done.err + done.out
+    assert_delivered_once(project, *numbers)
     assert_fold_equals_tables(server.url())

@@ -7,12 +7,16 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tamma.core.event import Event, TaskClaimed, encode
 from tamma.core.ids import TaskId
+from tamma.engine.failpoints import FAIL_POINTS
+from tests.faults.test_matrix import with_repairs
 from tests.faults.world import (
     EDIT,
     assert_delivered_once,
@@ -25,22 +29,22 @@ from tests.faults.world import (
     wake,
 )
 from tests.support.project import Done, Project, wait_until
+from tests.support.sample import sample
 
-PLACES = (
-    ("claim.after_record", "agent.before_run", "push.before_intent"),
-    ("push.before_effect", "push.after_effect", "change.before_effect"),
-    ("change.after_effect", "publish.after_enter", "settle.before_effect"),
+# Once the attempt has ended nobody takes its task from it any more: others tell the issue, and the sleeper ends in peace.
+IN_PEACE: Final = frozenset(
+    place for place in FAIL_POINTS if place.startswith(("comment.", "labels.")) or place == "settle.after_effect"
 )
+PLACES: Final = sample(sorted(FAIL_POINTS), one_in=4)
+PART: Final = 5
 
 
-@pytest.mark.parametrize("places", PLACES, ids="-".join)
-def test_a_zombie_leaves_no_trace(project: Project, places: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("places", [PLACES[n : n + PART] for n in range(0, len(PLACES), PART)], ids="-".join)
+def test_a_zombie_leaves_no_trace(project: Project, places: Sequence[str]) -> None:
     """Stopped, overtaken and continued, it ends with 20; no reference, comment or event is of its making."""
-    numbers = [str(n) for n, _ in enumerate(places, 1)]
-    for number in numbers:
-        project.issue(number)
+    numbers = with_repairs(project, len(places))
     tasks = queue(project, numbers)
-    zombies = [start_work(project, task, f"{place}=stop") for task, place in zip(tasks, places, strict=True)]
+    zombies = [start_work(project, task, f"{place}=stop@1") for task, place in zip(tasks, places, strict=True)]
     for zombie in zombies:
         wait_until_stopped(zombie)
     finish(project)
@@ -48,10 +52,11 @@ def test_a_zombie_leaves_no_trace(project: Project, places: tuple[str, ...]) -> 
     before = all_that_shows(project, numbers)
     for task, zombie, place in zip(tasks, zombies, places, strict=True):
         done = wake(zombie)
-        assert done.code == 20, (place, done.err, done.out)
-        assert "lease" in done.err, place
+        assert done.code == (0 if place in IN_PEACE else 20), (place, done.err, done.out)
         assert "Traceback" not in done.err, place
-        assert_no_word_after_takeover(project.events(task))
+        if place not in IN_PEACE:
+            assert "lease" in done.err, place
+            assert_no_word_after_takeover(project.events(task))
     assert all_that_shows(project, numbers) == before
 
 
