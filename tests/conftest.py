@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 
 from tests.support import sample as _sample  # noqa: F401 — decides in the first process which day it is for all of them
 
@@ -11,3 +13,11 @@ pytest_plugins = ["tests.support.postgres"]
 # A run started in the background of a script inherits SIGINT as ignored, and so would every child that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many processes again as there are processors: the tests wait for children and disks more than they compute."""
+    processors = os.cpu_count() or 1
+    with suppress(AttributeError):  # not on every system
+        processors = len(os.sched_getaffinity(0))
+    return processors + (processors + 1) // 2

@@ -101,7 +101,7 @@ def test_a_venv_still_works_after_it_was_put_in_place() -> None:
 def _a_venv_works(root: Path) -> None:
     world = World(root)
     script = f"{PYTHON} -m venv {{environment}} && {{environment}}/bin/python -c 'import sys; print(sys.prefix)'"
-    with world.prepare(spec(script)) as environment:
+    with world.prepare(spec(script, seconds=240)) as environment:  # a busy disk takes more than a minute for a venv
         pip = environment.folder / "bin" / "pip"
         assert pip.read_text().splitlines()[0].startswith(f"#!{environment.folder}/bin/python")
         assert (
