@@ -12,8 +12,8 @@ from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue
 from tamma.core.pause import EVERYWHERE, Pause
 from tamma.core.reconcile import Candidate, View
-from tamma.core.selection import reason_to_stop
 from tamma.core.task import Task, TaskKind
+from tamma.engine.called_off import why_called_off
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Look
 from tamma.engine.intake import Intake
@@ -161,9 +161,13 @@ class Observer:
             issue = seen.get(task.ref) or _ask(
                 partial(self.forge.issue, task.ref), task.ref, self._unread, self._missed
             )  # fmt: skip
-            reason = reason_to_stop(issue, task, self.policies.selection) if issue else ""
+            reason = self._why_called_off(issue, task) if issue else ""
             if reason:
                 yield task, reason
+
+    def _why_called_off(self, issue: Issue, task: Task) -> str:
+        question = partial(why_called_off, self.forge, issue, task, self.policies.selection)
+        return _ask(question, task.ref, self._unread, self._missed) or ""
 
 
 def _issues_of(repository: str) -> str:

@@ -15,8 +15,8 @@ from tamma.core.errors import PermanentError, TammaError
 from tamma.core.event import ApprovalAsked, EnvironmentPrepared, WorkSalvaged
 from tamma.core.ids import Oid
 from tamma.core.leaks import without_secrets
-from tamma.core.selection import reason_to_stop
 from tamma.engine.attempt import Attempt
+from tamma.engine.called_off import why_called_off
 from tamma.engine.delivery import Courier, Delivery, marked_head
 from tamma.engine.description import Story, change_title, render_description
 from tamma.engine.housekeeping import Housekeeper
@@ -174,7 +174,7 @@ class Pipeline:
     def _word_from_the_issue(self, snapshot: Snapshot, commit: Oid) -> Verdict | None:
         """The last look before anything shows outside: never a surprise change."""
         issue = self.deps.forge.issue(self.task.ref)
-        reason = reason_to_stop(issue, self.task, self.deps.policies.selection)
+        reason = why_called_off(self.deps.forge, issue, self.task, self.deps.policies.selection)
         if reason:
             return Verdict(outcome=Outcome.CANCELLED, reason=reason)
         if issue.digest != snapshot.digest and self.task.approved != commit:

@@ -1,5 +1,6 @@
-"""``python -m tests.chaos --kills N | --minutes M --seed S [--json]``: what was killed, and whether every promise held.
+"""``python -m tests.chaos --kills N --minutes M --seed S [--json]``: what was killed, and whether every promise held.
 
+With ``--minutes`` it is a soak: one loop is spared, and what is used up must be flat. With both, it ends when both are reached.
 Exits 1 on any violation. The seed fixes every choice of the hand that kills; when exactly a kill lands is up to the machine.
 """
 
@@ -12,11 +13,14 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tamma.adapters.postgres.embedded import EmbeddedPostgres
 from tamma.adapters.postgres.migrate import upgrade
 from tests.chaos.oracle import Scene, violations
+from tests.chaos.resources import Gauge, not_flat
 from tests.chaos.storm import LEASE_SECONDS, Plan, Storm
 from tests.faults.test_worker_killed import NEEDS_REPAIR, PROUD_GATE
 from tests.support.project import Project, a_project
@@ -60,7 +64,7 @@ def main() -> int:
 
 def run(
     scratch: Path, server: EmbeddedPostgres, *, seed: int, kills: int | None, minutes: float | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """One storm and what the oracle says of it."""
     url = server.start()
     upgrade(url)
@@ -73,20 +77,25 @@ def run(
     root.mkdir()
     with a_project(root, url) as project:
         _prepare(project)
-        plan = Plan(seed=seed, kills=kills, seconds=minutes * 60 if minutes else None, restart_database=restart)
-        storm = Storm(project=project, plan=plan)
+        seconds = minutes * 60 if minutes else None
+        plan = Plan(seed=seed, kills=kills, seconds=seconds, is_one_spared=bool(seconds), restart_database=restart)
+        gauge = Gauge(root=root, rows=project.rows)
+        storm = Storm(project=project, plan=plan, gauge=gauge)
         storm.rage()
         is_calm = storm.calm()
         scene = Scene(root=root, database_url=url, numbers=tuple(storm.tally.numbers), secret=SECRET)
         against = {name: found for name, found in violations(scene).items() if found}
     if not is_calm:
         against["I11 all is quiet in time"] = [f"the last loop did not end with 0: {dict(storm.tally.codes)}"]
+    if grown := list(not_flat(gauge.samples)):
+        against["what is used up is flat"] = grown
     tally = storm.tally
     if tally.bugs:
         against["no process met a bug"] = tally.bugs
     return {
         "seed": seed, "issues": len(tally.numbers), "killed": tally.killed, "by": dict(tally.kills), "phases": dict(tally.phases),
         "faults": dict(tally.faults), "codes": dict(tally.codes), "quiet_seconds": round(tally.quiet_seconds, 1),
+        "resources": {when: asdict(sample) for when, sample in gauge.shown().items()}, "samples": len(gauge.samples),
         "violations": against,
     }  # fmt: skip
 
@@ -94,29 +103,41 @@ def run(
 def _prepare(project: Project) -> None:
     project.repository()
     project.env["TAMMA_CHAOS_TOKEN"] = SECRET
+    project.env["TMPDIR"] = str(project.root / "tmp")
+    (project.root / "tmp").mkdir()
     project.configure(PROUD_GATE, steps=None, quick=CONFIGURATION)
     project.script(**NEEDS_REPAIR)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    how_long = parser.add_mutually_exclusive_group(required=True)
-    how_long.add_argument("--kills", type=int, help="until so many processes were killed")
-    how_long.add_argument("--minutes", type=float, help="for so long")
+    parser.add_argument("--kills", type=int, help="until so many processes were killed")
+    parser.add_argument("--minutes", type=float, help="for so long")
     parser.add_argument(
         "--seed", type=int, default=random.randrange(1_000_000), help="every choice of the hand that kills"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if not (asked.kills or asked.minutes):
+        parser.error("give --kills or --minutes")
+    return asked
 
 
-def _show(found: dict[str, object], *, as_json: bool) -> None:
+def _show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found))
         return
     for name, value in found.items():
-        print(f"{name:>14}: {value}")
+        if name != "resources":
+            print(f"{name:>14}: {value}")
+    _show_resources(found["resources"])
     print("every invariant held" if not found["violations"] else "VIOLATED", file=sys.stderr)
+
+
+def _show_resources(resources: dict[str, dict[str, float]]) -> None:
+    print(f"\n{'used up':>24}" + "".join(f"{when:>10}" for when in resources))
+    for name in next(iter(resources.values()), {}):
+        print(f"{name:>24}" + "".join(f"{sample[name]:>10g}" for sample in resources.values()))
 
 
 if __name__ == "__main__":

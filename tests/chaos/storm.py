@@ -9,22 +9,27 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
+from tests.chaos.resources import Gauge
 from tests.support.project import Project
 
 ORCHESTRATORS: Final = 2
-VICTIMS: Final = 3
+# Each loop has one worker, so that there are four in all.
+VICTIMS: Final = 2
 KILLS_PER_ISSUE: Final = 10
 OPEN_ISSUES: Final = 12
 LEASE_SECONDS: Final = 3.0
 QUIET_SECONDS_MAX: Final = 240.0
+SAMPLES_PER_RUN: Final = 40
+SAMPLE_SECONDS_MAX: Final = 30.0
 # Done, somebody else has it, cancelled, the lease was lost, the database was away, asked to stop, killed.
 ENDS: Final = frozenset({0, 3, 4, 20, 75, 143, -signal.SIGKILL})
 _POLL_SECONDS: Final = 0.05
@@ -48,11 +53,13 @@ _OTHERS: Final = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much, and with which chance; ``kills`` or ``seconds``, whichever comes first."""
+    """How much, and with which chance: until ``kills`` are done and ``seconds`` are over. ``is_one_spared``: then the first loop
+    is never killed nor stopped, so that what it uses up over the whole time can be seen."""
 
     seed: int
     kills: int | None = None
     seconds: float | None = None
+    is_one_spared: bool = False
     restart_database: Callable[[], None] | None = None
 
 
@@ -80,12 +87,14 @@ class Storm:
 
     project: Project
     plan: Plan
+    gauge: Gauge
     tally: Tally = field(default_factory=Tally)
     _chance: random.Random = field(init=False)
     _loops: list[subprocess.Popen[str]] = field(default_factory=list)
     _victims: dict[subprocess.Popen[str], tuple[str, float | None]] = field(default_factory=dict)
     _asleep: list[tuple[float, int]] = field(default_factory=list)
-    _due: dict[str, float] = field(default_factory=dict)
+    _outputs: dict[subprocess.Popen[str], Path] = field(default_factory=dict)
+    _counter: Iterator[int] = field(default_factory=count)
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.plan.seed)
@@ -94,8 +103,8 @@ class Storm:
         """Until enough was killed, or the time is over."""
         begun = time.monotonic()
         every = {
-            self._kill_loop: 6.0, self._kill_any_worker: 1.5, self._stop_worker: 5.0, self._ask_worker: 4.0,
-            self._cut_connections: 3.0, self._restart_database: 25.0,
+            self._kill_loop: 6.0, self._kill_any_worker: 1.5, self._stop_someone: 5.0, self._ask_worker: 4.0, self._ask_loop: 15.0,
+            self._cut_connections: 3.0, self._restart_database: 25.0, self._measure: self._between_samples(),
         }  # fmt: skip
         due = {fault: begun + self._chance.uniform(0.5, 1.5) * pause for fault, pause in every.items()}
         while not self._is_enough(time.monotonic() - begun):
@@ -129,13 +138,22 @@ class Storm:
     # Life
 
     def _is_enough(self, seconds: float) -> bool:
-        is_killed = self.plan.kills is not None and self.tally.killed >= self.plan.kills
-        return is_killed or (self.plan.seconds is not None and seconds >= self.plan.seconds)
+        return self.tally.killed >= (self.plan.kills or 0) and seconds >= (self.plan.seconds or 0)
+
+    def _between_samples(self) -> float:
+        return min(SAMPLE_SECONDS_MAX, (self.plan.seconds or 0) / SAMPLES_PER_RUN or SAMPLE_SECONDS_MAX)
+
+    def _measure(self) -> None:
+        if self._loops:
+            spared, *others = (loop.pid for loop in self._loops)
+            self.gauge.look(spared=spared, others=others)
 
     def _keep_busy(self) -> None:
         self._loops = [loop for loop in self._loops if loop.poll() is None or self._bury(loop)]
         while len(self._loops) < ORCHESTRATORS:
-            self._loops.append(self.project.start("orchestrate", "--workers", "1"))
+            output = self.project.root / f"loop-{next(self._counter)}.log"  # not a pipe: it would be full some day
+            self._loops.append(self.project.start("orchestrate", "--workers", "1", output=output))
+            self._outputs[self._loops[-1]] = output
         with suppress(psycopg.OperationalError):
             live = self.project.rows("SELECT count(*) FROM task WHERE finished_at IS NULL")[0][0]
             unseen = len(self.tally.numbers) - self.project.rows("SELECT count(*) FROM task")[0][0]
@@ -145,15 +163,26 @@ class Storm:
                 self._start_victim()
 
     def _bury(self, loop: subprocess.Popen[str]) -> bool:
+        if self.plan.is_one_spared and loop is self._loops[0]:
+            self.tally.bugs.append(f"the loop that was spared ended with {loop.returncode}")
         self._judge(loop, "loop")
         return False
 
+    def _mortal(self) -> list[subprocess.Popen[str]]:
+        return self._loops[1:] if self.plan.is_one_spared else self._loops
+
     def _judge(self, child: subprocess.Popen[str], what: str) -> None:
         """How it ended; a bug in Tamma is one whatever was done to it."""
-        out, err = child.communicate()
+        out, err = (text or "" for text in child.communicate())
+        if output := self._outputs.pop(child, None):
+            err = output.read_text(errors="replace")
+            output.unlink()
         self.tally.codes[f"{what} {child.returncode}"] += 1
-        if child.returncode not in ENDS or "Traceback" in out + err:
-            self.tally.bugs.append(f"{what} ended with {child.returncode}: {err[-1000:] or out[-1000:]}")
+        is_asked_too_early = child.returncode == -signal.SIGTERM and not (out + err)  # Python was still beginning
+        if (child.returncode not in ENDS and not is_asked_too_early) or "Traceback" in out + err:
+            self.tally.bugs.append(
+                f"{what} ended with {child.returncode}: {err[-1000:] or out[-1000:]}{_traceback(err)}"
+            )
 
     def _open_issue(self) -> None:
         number = str(len(self.tally.numbers) + 1)
@@ -170,12 +199,19 @@ class Storm:
             return
         task = self._chance.choice(free)[0]
         if self._chance.random() < 0.75:
-            place, at = self._chance.choice(PLACES), None
+            place, at = self._aim(), None
             points = f"{place}=kill"
         else:
             place, at, points = "", time.monotonic() + self._chance.uniform(0.5, 3.5), ""
         child = self.project.start("work", "--task-id", task, env={"TAMMA_FAILPOINTS": points})
         self._victims[child] = (place, at)
+
+    def _aim(self) -> str:
+        """Any place; every other time one of the phase that has met the fewest kills, so that none starves."""
+        if self._chance.random() < 0.5:
+            return self._chance.choice(PLACES)
+        fewest = min(self.tally.phases[_phase(place)] for place in PLACES)
+        return self._chance.choice([place for place in PLACES if self.tally.phases[_phase(place)] == fewest])
 
     def _look_at_victims(self) -> None:
         for victim, (place, at) in list(self._victims.items()):
@@ -185,7 +221,7 @@ class Storm:
                     victim.kill()
                 continue
             if victim.returncode == -signal.SIGKILL:
-                self._count("worker", place.partition(".")[0])
+                self._count("worker", _phase(place))
             self._judge(victim, "work")
             del self._victims[victim]
 
@@ -211,9 +247,15 @@ class Storm:
         return found
 
     def _kill_loop(self) -> None:
-        if self._loops:
-            self._chance.choice(self._loops).kill()
+        if loops := self._mortal():
+            self._chance.choice(loops).kill()
             self._count("orchestrator", "loop")
+
+    def _ask_loop(self) -> None:
+        """It drains; its place is taken at its end."""
+        if loops := self._mortal():
+            self._chance.choice(loops).terminate()
+            self.tally.faults["loops asked to stop"] += 1
 
     def _kill_any_worker(self) -> None:
         if workers := self._workers():
@@ -222,9 +264,9 @@ class Storm:
             if _signal(pid, signal.SIGKILL):
                 self._count("worker", phase)
 
-    def _stop_worker(self) -> None:
-        """Asleep for longer than its lease: somebody else takes its task, and it wakes up as a zombie."""
-        awake = [victim.pid for victim in self._victims if victim.poll() is None] + self._workers()
+    def _stop_someone(self) -> None:
+        """A worker asleep for longer than its lease: somebody else takes its task, and it wakes up as a zombie. Or a loop."""
+        awake = [child.pid for child in (*self._victims, *self._mortal()) if child.poll() is None] + self._workers()
         if awake and _signal(pid := self._chance.choice(sorted(awake)), signal.SIGSTOP):
             self._asleep.append((time.monotonic() + LEASE_SECONDS * self._chance.uniform(0.5, 2), pid))
             self.tally.faults["stopped"] += 1
@@ -237,7 +279,7 @@ class Storm:
 
     def _ask_worker(self) -> None:
         if (workers := self._workers()) and _signal(self._chance.choice(workers), signal.SIGTERM):
-            self.tally.faults["asked to stop"] += 1
+            self.tally.faults["workers asked to stop"] += 1
 
     def _cut_connections(self) -> None:
         with psycopg.connect(self.project.database_url, autocommit=True) as connection:
@@ -247,6 +289,17 @@ class Storm:
         if self.plan.restart_database is not None:
             self.plan.restart_database()
             self.tally.faults["database restarted"] += 1
+
+
+def _traceback(told: str) -> str:
+    """The file that a bug's report names, while it is there."""
+    with suppress(OSError):
+        return "".join(Path(name).read_text()[-4000:] for name in re.findall(r"report it with (\S+)", told))
+    return ""
+
+
+def _phase(place: str) -> str:
+    return place.partition(".")[0]
 
 
 def _is_ours(pid: int, root: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -19,10 +20,12 @@ from psycopg.conninfo import conninfo_to_dict
 from tamma.adapters.postgres.connect import with_database
 from tamma.engine.failpoints import FAIL_POINTS
 from tests.chaos.oracle import INVARIANTS, Scene, violations
+from tests.chaos.resources import BOUNDS, Sample, not_flat
 from tests.chaos.storm import PLACES
 from tests.support.project import a_project, git, wait_until
 
 TOP = Path(__file__).parents[2]
+PHASES = {place.partition(".")[0] for place in PLACES} | {"loop"}
 
 
 def test_workers_are_killed_at_every_boundary_there_is() -> None:
@@ -31,14 +34,29 @@ def test_workers_are_killed_at_every_boundary_there_is() -> None:
 
 
 def test_a_storm_costs_nothing() -> None:
-    """Two minutes of it, or a hundred kills: every issue is delivered once, and every invariant holds."""
-    argv = [sys.executable, "-m", "tests.chaos", "--kills", "100", "--seed", "20", "--json"]
+    """Two minutes of it, and a hundred kills: every issue is delivered once, every invariant holds, what is used up is flat."""
+    argv = [sys.executable, "-m", "tests.chaos", "--minutes", "2", "--kills", "100", "--seed", "20", "--json"]
     done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["violations"] == {}
     assert found["killed"] >= 100
-    assert len(found["phases"]) >= 8, found["phases"]
+    assert found["phases"].keys() >= PHASES, found["phases"]
+    assert found["resources"].keys() == {"start", "middle", "end"}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_what_grows_is_seen(name: str) -> None:
+    """Each measure, when it alone goes up by twice its bound; and nothing is said of a run in which all stay."""
+
+    def sample(seconds: float, **grown: float) -> Sample:
+        measures: dict[str, Any] = dict.fromkeys((*BOUNDS, "issues"), 10) | grown
+        return Sample(seconds=seconds, **measures)
+
+    flat = [sample(n) for n in range(40)]
+    assert list(not_flat(flat)) == []
+    grown = [sample(n, **{name: 10 + BOUNDS[name].at_once * 4 * n / 40}) for n in range(40)]
+    assert [line.partition(" ")[0] for line in not_flat(grown)] == [name]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,16 @@ class Project:
         out, err = child.communicate(timeout=timeout)
         return Done(code=child.returncode, out=out, err=err)
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """``tamma`` in the background."""
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tamma", *args], cwd=self.root, env=self.environ() | dict(env or {}),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, output: Path | None = None
+    ) -> subprocess.Popen[str]:
+        """``tamma`` in the background; what it prints goes into pipes, or into one file."""
+        with output.open("wb") if output else nullcontext() as file:
+            out, err = (file, subprocess.STDOUT) if file else (subprocess.PIPE, subprocess.PIPE)
+            child = subprocess.Popen(
+                [sys.executable, "-m", "tamma", *args], cwd=self.root, env=self.environ() | dict(env or {}),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True, start_new_session=True,
+            )  # fmt: skip
         self.started.append(child)
         return child
 
