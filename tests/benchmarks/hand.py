@@ -131,6 +131,22 @@ def procrastinate_pick_up(url: str) -> None:
     asyncio.run(wait())
 
 
+def deciders(kind: str) -> Callable[[str], None]:
+    """Conditional appends, as many as the order says."""
+
+    def obey(url: str) -> None:
+        from tests.benchmarks import deciders
+
+        decisions = getattr(deciders, kind)(url)
+        say(ready=True)
+        for line in sys.stdin:
+            order = json.loads(line)
+            _wait_until(order["at"])
+            say(**deciders.timed(decisions, order["seed"], order["number"]))
+
+    return obey
+
+
 def _peer(url: str, nothing: Callable[[], Awaitable[None]]) -> Any:
     procrastinate = import_module("procrastinate")  # by name: types are checked where the extra is not installed
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
@@ -155,6 +171,8 @@ KINDS: Final[Mapping[str, Callable[[str], None]]] = {
     "procrastinate": procrastinate_no_op,
     "pick-up": pick_up,
     "procrastinate-pick-up": procrastinate_pick_up,
+    "append": deciders("ours"),
+    "eventsourcing-append": deciders("eventsourcing"),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tests.benchmarks.place import ROOT
 
-_LEAD_SECONDS: Final = 0.05
+LEAD_SECONDS: Final = 0.05
 
 
 class Hand:
@@ -67,7 +67,7 @@ def hands(kind: str, url: str, *, number: int = 1) -> Iterator[Sequence[Hand]]:
 
 def go(crew: Sequence[Hand], *, expected: int) -> float:
     """Let all empty the queue together; jobs a second from the first one's begin to the last one's end."""
-    at = time.monotonic() + _LEAD_SECONDS
+    at = time.monotonic() + LEAD_SECONDS
     for hand in crew:
         hand.tell(at=at)
     answers = [answer for hand in crew if (answer := hand.hear())["done"]]
