@@ -6,6 +6,8 @@ import os
 import signal
 from contextlib import suppress
 
+import pytest
+
 from tests.support import sample as _sample  # noqa: F401 — decides in the first process which day it is for all of them
 
 pytest_plugins = ["tests.support.postgres"]
@@ -15,6 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many processes again as there are processors: the tests wait for children and disks more than they compute."""
     processors = os.cpu_count() or 1
