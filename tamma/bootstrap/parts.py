@@ -17,11 +17,11 @@ from typing import Final
 from tamma.adapters.agents.command import CommandAgent, PromptBy
 from tamma.adapters.agents.scripted import ScriptedAgent
 from tamma.adapters.environments import CachedEnvironments
-from tamma.adapters.forges.around import FORGE_POINTS, ForgeAround, LeftAlone, at_fail_points
+from tamma.adapters.forges.around import FORGE_POINTS, AskedAgain, AtFailPoints, ForgeAround, LeftAlone
 from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.git import GitWorkspaces
 from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, SETUP_ENV_ALLOW, NoSandbox, is_allowed
-from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses, SystemClock
+from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses, SystemChance, SystemClock
 from tamma.bootstrap.database import state_folder
 from tamma.config import policies as mapped
 from tamma.config.loader import Loaded
@@ -91,8 +91,14 @@ def forge(loaded: Loaded) -> Forge:
     """The configured forge with its repositories; left alone where it asks for that."""
     chosen = FORGES[loaded.config.forge.kind](loaded)
     if loaded.fail_points.keys() & FORGE_POINTS:
-        chosen = ForgeAround(chosen, at_fail_points(fail_points(loaded)))
+        chosen = ForgeAround(chosen, AtFailPoints(fail_points(loaded)))
     return ForgeAround(chosen, LeftAlone(SystemClock().monotonic))
+
+
+def patient_forge(loaded: Loaded, *, should_stop: Callable[[], bool]) -> Forge:
+    """The same for one attempt, which asks again what only reads: less than a whole attempt is lost with one answer."""
+    again = AskedAgain(clock=SystemClock(), chance=SystemChance(), should_stop=should_stop)
+    return ForgeAround(forge(loaded), again)
 
 
 def _local_forge(loaded: Loaded) -> Forge:

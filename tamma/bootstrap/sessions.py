@@ -135,7 +135,8 @@ def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None =
     """For one task. With ``by_issue`` an embedded database is made where there is none. Raises ConfigError, TransientError."""
     loaded = load(config, {"log.format": log_format})
     parts.logging(loaded)
-    forge, policies = parts.forge(loaded), parts.policies(loaded)
+    interruption, policies = Interruption(), parts.policies(loaded)
+    forge = parts.patient_forge(loaded, should_stop=lambda: interruption.is_set)
     url = database.ready_url(loaded, may_create=by_issue, fix="use --issue, or set DATABASE_URL")
     database.make_state_folder(loaded)
     # An attempt outlives a restart of the database as long as it may believe in its lease.
@@ -156,7 +157,7 @@ def open_worker(config: Path | None, *, by_issue: bool, log_format: str | None =
         chance=SystemChance(),
         fail_points=parts.fail_points(loaded),
         redactor=parts.redactor(loaded),
-        interruption=Interruption(),
+        interruption=interruption,
     )
     try:
         yield WorkerSession(deps=deps, intake=_intake(loaded, store, forge, policies))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from tamma.adapters.forges.around import ForgeAround, LeftAlone, at_fail_points
+from tamma.adapters.forges.around import AtFailPoints, ForgeAround, LeftAlone
 from tamma.adapters.system import NoFailPoints
 from tamma.core.change import ChangeDraft, ChangeState
 from tamma.core.ids import IssueRef
@@ -86,5 +86,5 @@ class TestForgeAround(ForgeContract):
     @pytest.fixture
     def world(self) -> MemoryWorld:
         """One at whose fail points nothing happens, and that asks for no patience."""
-        points = at_fail_points(NoFailPoints())
+        points = AtFailPoints(NoFailPoints())
         return MemoryWorld(lambda forge: ForgeAround(ForgeAround(forge, points), LeftAlone(lambda: 0.0)))

@@ -18,7 +18,7 @@ from tests.faults.world import NO_WORKERS, assert_delivered_once, ended, epochs,
 from tests.support.project import Project, wait_until
 from tests.support.sample import sample
 
-ANSWERS: Final = ("away", "garbage", "busy:1", "hang:3", "raise")
+ANSWERS: Final = ("away", "garbage", "busy:1", "hang:8", "raise")
 BEFORE_THE_END: Final = ("changes", "issue", "open_change")
 AFTER_IT: Final = ("comment", "change_labels")
 CALLS: Final = (*BEFORE_THE_END, *AFTER_IT)
@@ -61,7 +61,17 @@ def test_whatever_the_forge_answers_a_worker(project: Project, part: list[tuple[
 
 def lease_of(answer: str) -> str:
     """Shorter than a call that hangs; otherwise long enough for a busy machine."""
-    return "2.5" if answer.startswith("hang") else "20"
+    return "6" if answer.startswith("hang") else "20"
+
+
+def test_an_answer_lost_once_costs_no_run_of_the_agent(project: Project) -> None:
+    """Before the agent, and after all its work: the same attempt asks again, and delivers."""
+    [task] = queue(project)
+    lost = "forge.changes.before=away@1,forge.issue.before=garbage@1,forge.issue.after=busy:1@1"
+    done = ended(start_work(project, task, lost, TAMMA_LEASE__DURATION_SECONDS="20"))
+    assert done.code == 0, (done.err, done.out)
+    assert_delivered_once(project, "1")
+    assert epochs(project.events(task)) == [1]
 
 
 def test_a_loop_outlives_every_answer(project: Project) -> None:

@@ -1,11 +1,12 @@
-"""Any forge, with something done around each of its calls: fail points for tests, and leaving it alone where it asks for that."""
+"""Any forge, with something done around each of its calls: fail points for tests, leaving it alone where it asks for that, and
+asking once more what only reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from tamma.core.change import Change, ChangeDraft
 from tamma.core.errors import TransientError
@@ -13,7 +14,7 @@ from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, Issue
 from tamma.core.policy import ASKED_WAIT_MAX
 from tamma.ports.forge import Forge, IssuePage
-from tamma.ports.system import FailPoints
+from tamma.ports.system import Chance, Clock, FailPoints
 from tamma.ports.workspace import Remote
 
 CALLS: Final = (
@@ -21,13 +22,28 @@ CALLS: Final = (
 )  # fmt: skip
 # Not in engine.failpoints: these are about what the forge answers, not about where a process may die.
 FORGE_POINTS: Final = frozenset(f"forge.{call}.{moment}" for call in CALLS for moment in ("before", "after"))
+READS: Final = frozenset({"open_issues", "issue", "comments", "changes", "count_open_changes"})
+TRIES_MAX: Final = 3
+PATIENCE_SECONDS: Final = 5.0
+_FIRST_SECONDS: Final = 0.25
+_POLL_SECONDS: Final = 0.1
+
+
+T = TypeVar("T")
+
+
+class Around(Protocol):
+    """What is done around a call."""
+
+    def __call__(self, call: str, ask: Callable[[], T], /) -> T:
+        """What ``ask`` returns, which makes the call of this name; what is raised after it fails a call that had its effect."""
+        ...
 
 
 class ForgeAround:
-    """See ``ports.forge.Forge``. ``around`` gets the name of each call; what it raises after the call fails a call that had
-    its effect."""
+    """See ``ports.forge.Forge``."""
 
-    def __init__(self, forge: Forge, around: Callable[[str], AbstractContextManager[None]]) -> None:
+    def __init__(self, forge: Forge, around: Around) -> None:
         self._forge = forge
         self._around = around
 
@@ -47,43 +63,37 @@ class ForgeAround:
 
     def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
         """Around it."""
-        with self._around("open_issues"):
-            return self._forge.open_issues(repository, label=label, limit=limit, after=after)
+        return self._around(
+            "open_issues", lambda: self._forge.open_issues(repository, label=label, limit=limit, after=after)
+        )
 
     def issue(self, ref: IssueRef) -> Issue:
         """Around it."""
-        with self._around("issue"):
-            return self._forge.issue(ref)
+        return self._around("issue", lambda: self._forge.issue(ref))
 
     def comments(self, ref: IssueRef) -> Sequence[Comment]:
         """Around it."""
-        with self._around("comments"):
-            return self._forge.comments(ref)
+        return self._around("comments", lambda: self._forge.comments(ref))
 
     def comment(self, ref: IssueRef, *, marker: str, body: str) -> Comment:
         """Around it."""
-        with self._around("comment"):
-            return self._forge.comment(ref, marker=marker, body=body)
+        return self._around("comment", lambda: self._forge.comment(ref, marker=marker, body=body))
 
     def change_labels(self, ref: IssueRef, *, add: Collection[str], remove: Collection[str]) -> None:
         """Around it."""
-        with self._around("change_labels"):
-            self._forge.change_labels(ref, add=add, remove=remove)
+        self._around("change_labels", lambda: self._forge.change_labels(ref, add=add, remove=remove))
 
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
         """Around it."""
-        with self._around("changes"):
-            return self._forge.changes(repository, head=head)
+        return self._around("changes", lambda: self._forge.changes(repository, head=head))
 
     def count_open_changes(self, repository: str) -> int:
         """Around it."""
-        with self._around("count_open_changes"):
-            return self._forge.count_open_changes(repository)
+        return self._around("count_open_changes", lambda: self._forge.count_open_changes(repository))
 
     def open_change(self, draft: ChangeDraft) -> Change:
         """Around it."""
-        with self._around("open_change"):
-            return self._forge.open_change(draft)
+        return self._around("open_change", lambda: self._forge.open_change(draft))
 
 
 class LeftAlone:
@@ -95,14 +105,13 @@ class LeftAlone:
         self._until = 0.0
         self._said = TransientError("the forge wants to be left alone")
 
-    @contextmanager
-    def __call__(self, call: str) -> Iterator[None]:
+    def __call__(self, call: str, ask: Callable[[], T]) -> T:
         """Around one."""
         said, left = self._said, self._until - self._monotonic()
         if left > 0:
             raise TransientError(said.what, why=said.why, fix=said.fix, retry_after=timedelta(seconds=left))
         try:
-            yield
+            return ask()
         except TransientError as error:
             if error.retry_after is not None:
                 wait = min(error.retry_after, ASKED_WAIT_MAX).total_seconds()
@@ -110,13 +119,48 @@ class LeftAlone:
             raise
 
 
-def at_fail_points(points: FailPoints) -> Callable[[str], AbstractContextManager[None]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAgain:
+    """Around each call of an attempt: what only reads is asked up to three times while it is away, for some seconds in all.
+
+    Another attempt by the queue costs a whole run of the agent; this is for an answer that was lost once. A write is not
+    repeated here: it belongs right behind the proof of its lease.
+    """
+
+    clock: Clock
+    chance: Chance
+    should_stop: Callable[[], bool]
+
+    def __call__(self, call: str, ask: Callable[[], T]) -> T:
+        """Around one."""
+        begun = self.clock.monotonic()
+        for n in range(1, TRIES_MAX):
+            try:
+                return ask()
+            except TransientError as error:
+                asked = error.retry_after.total_seconds() if error.retry_after else 0.0
+                wait = max(asked, _FIRST_SECONDS * 2 ** (n - 1) * (1 + self.chance.fraction()))
+                is_too_late = self.clock.monotonic() - begun + wait > PATIENCE_SECONDS
+                if call not in READS or is_too_late or self.should_stop():
+                    raise
+                self._pause(wait)
+        return ask()
+
+    def _pause(self, seconds: float) -> None:
+        until = self.clock.monotonic() + seconds
+        while (left := until - self.clock.monotonic()) > 0 and not self.should_stop():
+            self.clock.pause(timedelta(seconds=min(left, _POLL_SECONDS)))
+
+
+@dataclass(frozen=True, slots=True)
+class AtFailPoints:
     """Around each call: its two places of ``FORGE_POINTS``."""
 
-    @contextmanager
-    def around(call: str) -> Iterator[None]:
-        points.reach(f"forge.{call}.before")
-        yield
-        points.reach(f"forge.{call}.after")
+    points: FailPoints
 
-    return around
+    def __call__(self, call: str, ask: Callable[[], T]) -> T:
+        """Around one."""
+        self.points.reach(f"forge.{call}.before")
+        answer = ask()
+        self.points.reach(f"forge.{call}.after")
+        return answer
