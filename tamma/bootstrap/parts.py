@@ -20,6 +20,7 @@ from tamma.adapters.environments import CachedEnvironments
 from tamma.adapters.forges.around import FORGE_POINTS, AskedAgain, AtFailPoints, ForgeAround, LeftAlone
 from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.git import GitWorkspaces
+from tamma.adapters.postgres.archive_file import ARCHIVE_POINTS
 from tamma.adapters.sandboxes.none import DEFAULT_ENV_ALLOW, SETUP_ENV_ALLOW, NoSandbox, is_allowed
 from tamma.adapters.system import NamedFailPoints, NoFailPoints, OsProcesses, SystemChance, SystemClock
 from tamma.bootstrap.database import state_folder
@@ -74,12 +75,14 @@ def logging(loaded: Loaded) -> None:
 
 def fail_points(loaded: Loaded) -> FailPoints:
     """Off, unless TAMMA_FAILPOINTS names some. Raises ConfigError for a name that no code reaches: it would test nothing."""
-    known = FAIL_POINTS | FORGE_POINTS
+    known = FAIL_POINTS | FORGE_POINTS | ARCHIVE_POINTS
     for name in loaded.fail_points.keys() - known:
         near = get_close_matches(name, known, n=1)
         raise ConfigError(
             f"there is no fail point {name!r}",
-            fix=f"did you mean {near[0]!r}?" if near else "see tamma/engine/failpoints.py and FORGE_POINTS",
+            fix=f"did you mean {near[0]!r}?"
+            if near
+            else "see tamma/engine/failpoints.py, FORGE_POINTS and ARCHIVE_POINTS",
         )
     return NamedFailPoints(loaded.fail_points) if loaded.fail_points else NoFailPoints()
 

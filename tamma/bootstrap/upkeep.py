@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tamma.bootstrap import database
+from tamma.bootstrap import database, parts
 from tamma.config.loader import load
 from tamma.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tamma.adapters.postgres.archive import Due, Run
     from tamma.adapters.postgres.backup import Manifest
     from tamma.adapters.postgres.verify import Head, Report
     from tamma.config.loader import Loaded
@@ -19,14 +21,36 @@ if TYPE_CHECKING:
 _HEADS_BYTES_MAX: Final = 1_000_000_000
 
 
-def verify_database(config: Path | None, *, heads: Path | None) -> Report:
-    """Chain, fold and rules of the log; ``heads`` is a file that ``exported_heads`` filled earlier.
+def verify_database(config: Path | None, *, heads: Path | None, archive: Path | None) -> Report:
+    """Chain, fold and rules of the log; ``heads`` is a file that ``exported_heads`` filled earlier, ``archive`` the folder of
+    its archives.
 
     Raises ConfigError if the file cannot be read or there is no database, TransientError when it is away.
     """
     from tamma.adapters.postgres.verify import verify
 
-    return verify(_url(load(config)), heads=_read_heads(heads) if heads else None)
+    return verify(_url(load(config)), heads=_read_heads(heads) if heads else None, archive=archive)
+
+
+def archive_log(config: Path | None, folder: Path | None, *, older_than_days: int, files_max: int) -> tuple[Path, Run]:
+    """Move old events to files in ``folder``, by default ``archive`` in the state folder; where they went, and what they are.
+
+    Raises what ``adapters.postgres.archive`` raises.
+    """
+    from tamma.adapters.postgres.archive import archive
+
+    loaded = load(config)
+    target = (folder or database.state_folder(loaded) / "archive").resolve()
+    reach = parts.fail_points(loaded).reach
+    age = timedelta(days=older_than_days)
+    return target, archive(_url(loaded), target, older_than=age, files_max=files_max, reach=reach)
+
+
+def find_archivable(config: Path | None, *, older_than_days: int) -> list[Due]:
+    """What ``archive_log`` would take. Writes nothing."""
+    from tamma.adapters.postgres.archive import find_due
+
+    return find_due(_url(load(config)), older_than=timedelta(days=older_than_days))
 
 
 def exported_heads(config: Path | None) -> list[str]:

@@ -65,6 +65,7 @@ def events(
         first, cursor = newest(session.store.events, tag=wanted, limit=limit, is_followed=follow, at=until)
         for event in first:
             show(event)
+        _tell_archived(session.store.events, tag=wanted, at=until)
         if not first:
             check()
             say(
@@ -73,6 +74,16 @@ def events(
         for event in _coming(session.store, cursor) if follow else ():
             if wanted is None or wanted in event.tags:
                 show(event)
+
+
+def _tell_archived(log: Events, *, tag: str | None, at: datetime | None) -> None:
+    """That what is shown is not all there was, where that is known. A task's and a worker's tag is also its stream's name."""
+    from tamma.engine.history import archives, horizon
+
+    if tag is not None and (file := log.archived_in(tag)) is not None:
+        say(f"earlier events of {tag} are not shown", why=f"they were archived in {file}")
+    elif at is not None and (until := horizon(archives(log))) is not None and at < until:
+        say("not all of that time is shown", why=f"events up to {until:%Y-%m-%dT%H:%M:%S}Z were archived")
 
 
 def _coming(store: Store, cursor: int) -> Iterator[Event]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tamma.cli.ending import indented
+from tamma.cli.ending import indented, say
 from tamma.cli.moment import HELP, parse_moment
 from tamma.core.words import counted
 
@@ -47,9 +47,19 @@ def status(
             {"id": w.id, "role": w.role.value, "state": w.state.value, "last_beat_at": w.last_beat_at} for w in workers
         ]
         held = [{"scope": p.scope, "by": p.by, "reason": p.reason, "since": p.since} for p in pauses]
-        told = {"counts": counts, "paused": held, "tasks": [describe_task(task) for task in tasks], "workers": shown}
+        gone = {"tasks": found.tasks_removed, "workers": found.workers_removed}
+        told = {
+            "counts": counts,
+            "archived_since": gone,
+            "paused": held,
+            "tasks": [describe_task(task) for task in tasks],
+            "workers": shown,
+        }
         print_json(told)
         return
+    if found.tasks_removed or found.workers_removed:
+        missing = f"{counted(found.tasks_removed, 'task')} and {counted(found.workers_removed, 'worker')}"
+        say(f"{missing} of that time are not shown", why="they were archived since")
     print_lines([f"{pause}; {pause.fix}" for pause in pauses])
     print_lines([", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no tasks yet"])
     if tasks:
@@ -69,7 +79,7 @@ def _standing(session: Session, *, limit: int, at: str | None) -> Standing:
 
     store = session.store
     if at is not None:
-        return standing(store.events.all(at=parse_moment(at, now=store.ping())), limit=limit)
+        return standing(store.events, at=parse_moment(at, now=store.ping()), limit=limit)
     workers = [
         *store.workers.list(states=[WorkerState.ONLINE, WorkerState.DRAINING]),
         *store.workers.list(states=[WorkerState.OFFLINE]),
@@ -131,4 +141,6 @@ def _explained(found: Explanation) -> list[str]:
     if found.change:
         state = f", {found.change['state']}" if found.change["state"] else ""
         lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
+    if found.archived:
+        lines.append(f"  archived: its attempts are in {found.archived}")
     return [*lines, f"  next: {found.next}"]

@@ -313,16 +313,36 @@ class WorkResumed:
     by: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogArchived:
+    """Events went to a file, and an anchor stands for each of their streams; ``sha256`` is the file's, ``anchors`` theirs.
+
+    ``until`` is the time of the newest of these events: about what was before it, this log alone cannot tell everything.
+    """
+
+    TYPE: ClassVar[str] = "LOG.ARCHIVE.SUCCEEDED"
+    file: str
+    sha256: str
+    anchors: str
+    streams: int
+    events: int
+    tasks_removed: int
+    workers_removed: int
+    until: datetime
+
+
 Fact: TypeAlias = (
     TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | TaskSettled | TaskReaped | TaskCancelled | TaskUnblocked
     | NoticeSent | EffectIntended | EffectRecorded | EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished
     | TreeAudited | GateJudged | WorkSalvaged | ApprovalAsked | ChangeDelivered | WorkerRegistered | WorkerStateChanged
-    | WorkPaused | WorkResumed
+    | WorkPaused | WorkResumed | LogArchived
 )  # fmt: skip
 AttemptFact: TypeAlias = (
     EnvironmentPrepared | AgentStarted | AgentSpoke | AgentFinished | TreeAudited | GateJudged | WorkSalvaged | ApprovalAsked
     | ChangeDelivered
 )  # fmt: skip
+
+ARCHIVE_STREAM: Final = "archive"
 
 FACTS: Final[Mapping[str, type[Fact]]] = {fact.TYPE: fact for fact in typing.get_args(Fact)}
 

@@ -15,6 +15,7 @@ from tamma.core.event import (
     EffectIntended,
     EffectRecorded,
     Event,
+    LogArchived,
     NoticeSent,
     PhaseEntered,
     TaskCancelled,
@@ -108,8 +109,8 @@ def _apply(draft: _Draft, event: Event) -> None:
             draft.workers[event.fact.worker] = _registered(event.fact, at=event.at)
         case WorkerStateChanged(worker=worker, state=state):
             draft.workers[worker] = replace(draft.workers[worker], state=WorkerState(state))
-        case WorkPaused() | WorkResumed():
-            pass  # a switch has no row: it is what its last event says
+        case WorkPaused() | WorkResumed() | LogArchived():
+            pass  # their streams have no row
         case _:
             task_id = TaskId(event.stream.removeprefix("task:"))
             _apply_to_effects(draft, task_id, event)

@@ -17,6 +17,7 @@ from tamma.core.event import (
     EnvironmentPrepared,
     Fact,
     GateJudged,
+    LogArchived,
     NoticeSent,
     PhaseEntered,
     TaskCancelled,
@@ -75,6 +76,8 @@ def _sentence(fact: Fact) -> str:
             return f"{by} paused work{_where(scope)}" + _because(reason)
         case WorkResumed(scope=scope, by=by):
             return f"{by} let work go on{_where(scope)}"
+        case LogArchived(file=file, streams=streams, events=events):
+            return f"{counted(events, 'event')} of {counted(streams, 'stream')} went to the archive {_short(file)}"
         case WorkerStateChanged(worker=worker, state=state, reason=reason):
             return f"worker {worker} is {state}" + _because(reason)
         case _:

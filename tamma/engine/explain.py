@@ -57,7 +57,8 @@ class AttemptStory:
 class Explanation:
     """The whole answer. ``status`` is one sentence; ``next`` says what to do, or that nothing needs to be done.
 
-    The change's ``state`` is the forge's word of now, None where it could not be asked.
+    The change's ``state`` is the forge's word of now, None where it could not be asked. ``archived`` names the file that the
+    task's events went to.
     """
 
     issue: str
@@ -69,6 +70,7 @@ class Explanation:
     attempts: list[AttemptStory] = field(default_factory=list)
     change: dict[str, str | None] | None = None
     trouble: str = ""
+    archived: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ class Explainer:
         trouble: str = "",
     ) -> Explanation:
         events = self.store.events.stream(task_stream(task.id)) if task else ()
+        is_cut = task is not None and len(events) < task.version
         delivered = next((e.fact for e in reversed(events) if isinstance(e.fact, ChangeDelivered)), None)
         state = self._state_now(ref, delivered) if delivered else None
         return Explanation(
@@ -129,6 +132,7 @@ class Explainer:
             attempts=attempts_of(events),
             change=_describe_change(delivered, state) if delivered else None,
             trouble=trouble,
+            archived=self.store.events.archived_in(task_stream(task.id)) if task and is_cut else None,
         )
 
     def _state_now(self, ref: IssueRef, delivered: ChangeDelivered) -> ChangeState | None:

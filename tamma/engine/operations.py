@@ -105,4 +105,6 @@ class Operations:
                 content = self.store.blobs.get(event.fact.patch)
                 if content is not None:
                     return content
+        if (file := self.store.events.archived_in(task_stream(task_id))) is not None:
+            raise NoSuchTask(f"task {task_id} has no work here any more", why=f"its events were archived in {file}")
         raise NoSuchTask(f"task {task_id} left no work behind", fix=f"see `tamma explain {task_id}`")

@@ -19,6 +19,7 @@ from tamma.core.event import (
     Event,
     Fact,
     GateJudged,
+    LogArchived,
     NoticeSent,
     PhaseEntered,
     TaskCancelled,
@@ -140,7 +141,7 @@ def level_of(fact: Fact) -> str:
             | AgentFinished()
         ):
             return "INFO"
-        case ChangeDelivered() | WorkerRegistered() | WorkResumed():
+        case ChangeDelivered() | WorkerRegistered() | WorkResumed() | LogArchived():
             return "INFO"
         case WorkPaused():
             return "WARNING"

@@ -14,6 +14,7 @@ from typing import Protocol
 from tamma.core.attempt import Decision, Phase
 from tamma.core.effect import Effect, EffectKind
 from tamma.core.event import AttemptFact, Event, Fact, WorkSalvaged
+from tamma.core.fold import Tables
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.pause import Pause
@@ -272,6 +273,15 @@ class Events(Protocol):
 
     def all(self, *, at: datetime | None = None) -> Iterator[Event]:
         """The whole log in order, in batches; with ``at`` only what had happened by then."""
+        ...
+
+    def fold(self, *, at: datetime | None = None) -> Tables:
+        """The tables as the log tells them, from where its archives end; with ``at`` as they were then. Of a moment before the
+        newest archived event it cannot tell: the caller looks (``ARCHIVE_STREAM``)."""
+        ...
+
+    def archived_in(self, stream: str) -> str | None:
+        """The file that the newest of a stream's archived events are in; None if none were archived."""
         ...
 
     def append(

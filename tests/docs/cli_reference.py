@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer.main
 
-from tamma.cli import events, operate, orchestrate, work
+from tamma.cli import database, events, operate, orchestrate, work
 from tamma.cli import inspect as looking
 from tamma.cli.app import app
 from tamma.core.errors import ExitCode
@@ -30,6 +30,7 @@ CODES: Final = {
     "db url": (*_ALWAYS, ExitCode.TEMPORARY),
     "db verify": (*_ALWAYS, ExitCode.TEMPORARY),
     "db heads": (*_ALWAYS, ExitCode.TEMPORARY),
+    "db archive": (*_ALWAYS, ExitCode.TEMPORARY),
     "db backup": (*_ALWAYS, ExitCode.TEMPORARY),
     "db restore": (*_ALWAYS, ExitCode.TEMPORARY),
     "db grant": (*_ALWAYS, ExitCode.TEMPORARY),
@@ -58,6 +59,7 @@ _OWN_MEANINGS: Final = {
     ("orchestrate", ExitCode.SIGINT): "workers were asked to stop, after SIGINT",
     ("orchestrate", ExitCode.SIGTERM): "workers were asked to stop, after SIGTERM",
     ("db verify", ExitCode.BUG): "the log or the tables are not what was written; it is named (or: a bug in Tamma)",
+    ("db archive", ExitCode.BUG): "what is not whole was left, and is named (or: a bug in Tamma)",
     ("db backup", ExitCode.BUG): "what was backed up is not whole; it is named (or: a bug in Tamma)",
     ("db restore", ExitCode.BUG): "what was restored is not whole; it is named (or: a bug in Tamma)",
     ("doctor", ExitCode.DELIVERED): "nothing is broken (there may be warnings)",
@@ -85,7 +87,7 @@ def render(note: str) -> str:
 def _root() -> Any:
     # Typer brings a click of its own in some releases: what is common to all is its shape, not its classes.
     if not app.registered_commands:
-        for module in (orchestrate, work, looking, events, operate):
+        for module in (orchestrate, work, looking, events, operate, database):
             module.register(app)
     return typer.main.get_command(app)
 

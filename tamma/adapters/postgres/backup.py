@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -37,11 +37,14 @@ _CHUNK_BYTES: Final = 1 << 20
 _TABLES: Final[Mapping[str, str]] = {
     "task": "id",
     "event": "position",
+    "anchor": "stream, archive",
     "effect": "key",
     "worker": "id",
     "blob": "id",
     "baseline": "key",
 }
+# In which revision a table came that an older backup does not have.
+_SINCE: Final[Mapping[str, str]] = {"anchor": "0004"}
 _LEFT_OUT: Final = frozenset({("event", "xid")})
 _SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _PLAIN: Final = ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'", "SET bytea_output = 'hex'")
@@ -117,7 +120,7 @@ def put_back(url: str, source: Path) -> Manifest:
         ):
             for setting in _PLAIN:
                 connection.execute(setting)
-            _require_empty(connection)
+            _require_empty(connection, manifest.tables)
             for name, told in manifest.tables.items():
                 _copy_in(connection, archive, name, told, source)
             connection.execute(
@@ -220,10 +223,10 @@ def _copy_in(connection: Connection, archive: zipfile.ZipFile, table: str, told:
         raise _damaged(source, f"{name} is not what was written: its SHA-256 or number of rows differs")
 
 
-def _require_empty(connection: Connection) -> None:
-    for table in _TABLES:
+def _require_empty(connection: Connection, tables: Collection[str]) -> None:
+    for table in tables:
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
-    used = [t for t in _TABLES if connection.execute(f"SELECT 1 FROM {t} LIMIT 1").fetchone()]
+    used = [t for t in tables if connection.execute(f"SELECT 1 FROM {t} LIMIT 1").fetchone()]
     if used:
         raise ConfigError(
             "the database is not empty",
@@ -243,8 +246,10 @@ def _read_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
                 fix="upgrade this installation",
             )
         datetime.fromisoformat(found["taken_at"])
-        tables = {name: _table_copy(found["tables"][name]) for name in _TABLES}
-        return Manifest(taken_at=found["taken_at"], revision=str(found["revision"]), tables=tables)
+        revision = str(found["revision"])
+        wanted = [name for name in _TABLES if revision >= _SINCE.get(name, revision)]
+        tables = {name: _table_copy(found["tables"][name]) for name in wanted}
+        return Manifest(taken_at=found["taken_at"], revision=revision, tables=tables)
     except (KeyError, ValueError, TypeError) as error:
         raise _damaged(source, f"{_MANIFEST}: {error!r}") from error
 

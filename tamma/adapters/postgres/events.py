@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.anchors import ARCHIVED_IN, held
 from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.sql import EVENT_COLUMNS
 from tamma.core.errors import TransientError
 from tamma.core.event import Event, Fact
+from tamma.core.fold import Folder, Tables
 from tamma.ports.store import Condition
 
 _BATCH: Final = 1_000
@@ -62,6 +64,31 @@ class PostgresEvents:
         while cursor < until:
             batch, cursor = self._between(cursor, until, _BATCH)
             yield from (event for event in batch if at is None or event.at <= at)
+
+    def fold(self, *, at: datetime | None = None) -> Tables:
+        """The tables as the log and its anchors tell them; with ``at`` as they were then, unless events up to a later moment
+        went to an archive."""
+        until = self.head()
+        return self._pool.repeat(lambda: self._fold(until, at))
+
+    def _fold(self, until: int, at: datetime | None) -> Tables:
+        """In one snapshot: an archive that is made meanwhile takes nothing away from it."""
+        with self._pool.transaction(is_snapshot=True) as connection:
+            folder, cursor = Folder(held(connection)), 0
+            while cursor < until:
+                found = connection.execute(_BETWEEN, {"after": cursor, "until": until, "limit": _BATCH}).fetchall()
+                for event in map(rows.event_of, found):
+                    cursor = event.position
+                    if at is None or event.at <= at:
+                        folder.apply(event)
+                if len(found) < _BATCH:
+                    break
+        return folder.tables
+
+    def archived_in(self, stream: str) -> str | None:
+        """The file that the newest of a stream's archived events are in."""
+        row = self._pool.one(ARCHIVED_IN, {"stream": rows.text(stream)})
+        return None if row is None else str(row[0])
 
     def append(
         self, fact: Fact, *, stream: str, tags: Sequence[str], unless: Condition, correlation: str | None = None

@@ -6,7 +6,7 @@ The owner of the schema (who ran ``tamma db upgrade``) keeps every right; run th
 from __future__ import annotations
 
 from enum import StrEnum, unique
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -23,14 +23,14 @@ class Rights(StrEnum):
     READER = "reader"
 
 
-_TABLES: Final = ("task", "event", "effect", "worker", "blob", "baseline", "alembic_version")
+_TABLES: Final = ("task", "event", "anchor", "effect", "worker", "blob", "baseline", "alembic_version")
 _GRANTS: Final = {
     Rights.APP: (
         "GRANT USAGE ON SCHEMA {schema} TO {role}",
         "GRANT SELECT, INSERT ON event, blob TO {role}",
         "GRANT SELECT, INSERT, UPDATE ON task, effect, worker TO {role}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON baseline TO {role}",
-        "GRANT SELECT ON alembic_version TO {role}",
+        "GRANT SELECT ON anchor, alembic_version TO {role}",
         "GRANT SELECT, USAGE ON SEQUENCE event_position_seq TO {role}",
     ),
     Rights.READER: (
@@ -72,6 +72,12 @@ def grant(url: str, role: str, rights: Rights) -> None:
             ) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise _not_ours(" ".join(str(error).split())) from None
+
+
+def is_owner(connection: psycopg.Connection[Any]) -> bool:
+    """Whether this session's role owns the log, or belongs to the role that does."""
+    row = connection.execute(_OURS).fetchone()
+    return row is not None and bool(row[1])
 
 
 def _not_ours(why: str) -> ConfigError:

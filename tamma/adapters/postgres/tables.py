@@ -164,6 +164,24 @@ event: Final = Table(
 )
 Index("event_tags", event.c.tags, postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 
+# One for each stream and archive: what the stream had come to when its events went (revision 0004).
+anchor: Final = Table(
+    "anchor",
+    metadata,
+    _key("stream"),
+    _count("archive", default=None),
+    _count("version", default=None),
+    _hash("hash"),
+    Column("position", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    _moment("at", nullable=False),
+    Column("held", JSONB),
+    PrimaryKeyConstraint("stream", "archive", name="anchor_pkey"),
+    CheckConstraint("archive >= 1", name="anchor_archive"),
+    CheckConstraint("version >= 1", name="anchor_version"),
+)
+Index("anchor_of_archive", anchor.c.archive)
+
 effect: Final = Table(
     "effect",
     metadata,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tamma.adapters.postgres import rows
+from tamma.adapters.postgres.anchors import ARCHIVED_IN
 from tamma.adapters.postgres.claims import no_such_task
 from tamma.adapters.postgres.dispatch import release, reserve
 from tamma.adapters.postgres.pool import Pool
@@ -24,24 +25,27 @@ from tamma.adapters.postgres.sql import (
 )
 from tamma.adapters.postgres.survey import survey
 from tamma.core.attempt import Outcome
-from tamma.core.errors import NotClaimable
-from tamma.core.event import NoticeSent, TaskCancelled, TaskCreated, TaskUnblocked
+from tamma.core.errors import NoSuchTask, NotClaimable
+from tamma.core.event import NoticeSent, TaskCancelled, TaskCreated, TaskUnblocked, task_stream
 from tamma.core.ids import IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
 from tamma.ports.store import Scope, Survey, TaskDraft
 
-# Appended unless another task was made for the issue since the generation before: two deciders who read the same past
+# An id is used once, also where its row went to an archive. Appended unless another task was made for the issue since the generation before: two deciders who read the same past
 # make one task, whoever else writes meanwhile. The partial unique index on live tasks says the same once more.
 _CREATE: Final = f"""WITH draft AS MATERIALIZED
         (SELECT %(id)s::text AS id, %(forge)s::text AS forge, %(repository)s::text AS repository, %(issue)s::text AS issue),
     free AS MATERIALIZED (SELECT draft.*, {TASK_TAGS} AS tags FROM draft WHERE NOT EXISTS
         (SELECT FROM task WHERE forge = draft.forge AND repository = draft.repository AND issue = draft.issue
-                                AND kind = %(kind)s AND {IS_LIVE})),
+                                AND kind = %(kind)s AND {IS_LIVE})
+        AND NOT EXISTS (SELECT FROM anchor WHERE stream = 'task:' || draft.id)),
     told AS MATERIALIZED (SELECT free.*, told_at AS at, told_hash AS head FROM free, tamma_append(
         'task:' || id, '{TaskCreated.TYPE}', tags, %(correlation)s, %(data)s::jsonb,
         ARRAY['{TaskCreated.TYPE}'], tags[2:2],
-        (SELECT coalesce(max(position), 0) FROM event WHERE stream = 'task:' || %(before)s::text AND version = 1))),
+        (SELECT coalesce(max(begun), 0) FROM
+            (SELECT position AS begun FROM event WHERE stream = 'task:' || %(before)s::text AND version = 1
+             UNION ALL SELECT first FROM anchor WHERE stream = 'task:' || %(before)s::text) AS before))),
     t AS (INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot,
                             correlation, created_at, asked_by, priority, capabilities, head)
           SELECT id, forge, repository, issue, %(kind)s::text, %(generation)s::int, '{TaskState.QUEUED}', %(title)s::text,
@@ -112,7 +116,7 @@ class PostgresTasks:
         """Raises NoSuchTask."""
         task = self._find(rows.text(task_id))
         if task is None:
-            raise no_such_task(task_id)
+            raise self._gone(task_id) or no_such_task(task_id)
         return task
 
     def starting_with(self, prefix: str, *, limit: int) -> Sequence[Task]:
@@ -214,6 +218,10 @@ class PostgresTasks:
             "data": rows.data_of(NoticeSent(notice=notice, by=by)),
         }
         return self._pool.one(_SETTLE_NOTICE, values) is not None
+
+    def _gone(self, task_id: TaskId) -> NoSuchTask | None:
+        row = self._pool.one(ARCHIVED_IN, {"stream": rows.text(task_stream(task_id))})
+        return None if row is None else NoSuchTask(f"task {task_id} was archived", why=f"all of it is in {row[0]}")
 
     def _find(self, task_id: str) -> Task | None:
         row = self._pool.one(_GET, {"task_id": task_id})

@@ -33,6 +33,7 @@ _REGISTER: Final = f"""WITH told AS MATERIALIZED
           SELECT %(worker)s::text, %(host)s::text, %(pid)s::int, %(role)s::text, %(release)s::text,
                  %(capabilities)s::text[], '{WorkerState.ONLINE}', at, at,
                  tamma_chain('', stream, 1, position, type, tags, NULL, at, data) FROM told
+          WHERE NOT EXISTS (SELECT FROM anchor WHERE anchor.stream = told.stream)
           ON CONFLICT DO NOTHING RETURNING version, head),
     e AS (INSERT INTO event (xid, position, stream, version, type, tags, at, data, hash) OVERRIDING SYSTEM VALUE
           SELECT xid, position, stream, version, type, tags, at, data, head FROM told, w)

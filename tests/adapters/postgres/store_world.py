@@ -34,7 +34,11 @@ class World:
 
     def at(self, moment: datetime) -> closing[PostgresStore]:
         """A store on the same database whose sessions read ``moment`` as the time."""
-        return closing(open_store(f"{self.url}{'&' if '?' in self.url else '?'}options={quote(_fake(moment))}"))
+        return closing(open_store(self.url_at(moment)))
+
+    def url_at(self, moment: datetime) -> str:
+        """The same database for sessions that read ``moment`` as the time."""
+        return f"{self.url}{'&' if '?' in self.url else '?'}options={quote(_fake(moment))}"
 
     def later(self, *, by: timedelta) -> closing[PostgresStore]:
         """A store that lives in the future."""

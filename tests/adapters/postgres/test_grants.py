@@ -17,7 +17,7 @@ from tamma.core.errors import ConfigError
 from tests.adapters.postgres.store_world import World, open_store
 from tests.adapters.postgres.test_store_fold import History
 
-TABLES = ("task", "event", "effect", "worker", "blob", "baseline")
+TABLES = ("task", "event", "anchor", "effect", "worker", "blob", "baseline")
 
 
 @pytest.fixture

@@ -39,5 +39,5 @@ def test_a_hundred_moments_are_shown_as_they_were(world: World) -> None:
             snapshots.append((store.ping(), seen(store)))
     assert len({str(then) for _, then in snapshots}) > MOMENTS // 2, "moments that are all alike prove nothing"
     for at, then in snapshots:
-        told = standing(store.events.all(at=at), limit=LIMIT)
+        told = standing(store.events, at=at, limit=LIMIT)
         assert replace(told, workers=without_beats(told.workers)) == then
