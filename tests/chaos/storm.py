@@ -18,6 +18,7 @@ from typing import Final
 
 import psycopg
 
+from tamma.adapters.forges.around import FORGE_POINTS
 from tests.chaos.resources import Gauge
 from tests.support.project import Project
 
@@ -32,6 +33,7 @@ SAMPLES_PER_RUN: Final = 40
 SAMPLE_SECONDS_MAX: Final = 30.0
 # Done, somebody else has it, cancelled, the lease was lost, the database was away, asked to stop, killed.
 ENDS: Final = frozenset({0, 3, 4, 20, 75, 143, -signal.SIGKILL})
+ANSWERS: Final = ("away", "garbage", "busy:1", "hang:1")
 _POLL_SECONDS: Final = 0.05
 _PHASES: Final = ("prepare", "baseline", "implement", "repair", "audit", "gates", "publish", "report")
 # The places where a worker can be made to die; a test holds this list against the product's own.
@@ -202,9 +204,15 @@ class Storm:
             place, at = self._aim(), None
             points = f"{place}=kill"
         else:
-            place, at, points = "", time.monotonic() + self._chance.uniform(0.5, 3.5), ""
+            place, at, points = "", time.monotonic() + self._chance.uniform(0.5, 3.5), self._misheard()
         child = self.project.start("work", "--task-id", task, env={"TAMMA_FAILPOINTS": points})
         self._victims[child] = (place, at)
+
+    def _misheard(self) -> str:
+        """What the forge answers the worker at one of its calls, before its effect or after."""
+        place, answer = self._chance.choice(sorted(FORGE_POINTS)), self._chance.choice(ANSWERS)
+        self.tally.faults["forge answers"] += 1
+        return f"{place}={answer}"
 
     def _aim(self) -> str:
         """Any place; every other time one of the phase that has met the fewest kills, so that none starves."""
