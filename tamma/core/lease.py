@@ -19,7 +19,3 @@ class Lease:
     epoch: int
     worker: WorkerId
     expires_at: datetime
-
-    def is_live(self, now: datetime) -> bool:
-        """Whether the lease still holds at ``now``, a reading of the same clock."""
-        return now < self.expires_at

@@ -67,7 +67,6 @@ class Reservation:
     task_id: TaskId
     by: WorkerId
     until: datetime
-    is_overdue: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

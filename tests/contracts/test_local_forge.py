@@ -11,10 +11,10 @@ import pytest
 from tamma.adapters.forges import document as documents
 from tamma.adapters.forges.document import Document, Value
 from tamma.adapters.forges.local import LocalForge, LocalRepository
-from tamma.adapters.forges.local_files import issue_document, write_issue
 from tamma.core.change import ChangeDraft
 from tamma.core.ids import IssueRef
 from tests.contracts.forge_contract import LABEL, STRANGER, ForgeContract
+from tests.support.issue_files import issue_document, write_issue
 
 
 class LocalWorld:

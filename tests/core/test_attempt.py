@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamma.core.attempt import PHASES, Outcome, Phase, judge
+from tamma.core.attempt import PHASES, Outcome, Phase, Verdict, judge
 from tamma.core.errors import ExitCode
 from tamma.core.policy import ASKED_WAIT_MAX, RetryPolicy
 from tamma.core.task import Counters, Notice, TaskState, Trigger
@@ -118,3 +118,17 @@ def test_counters_are_never_negative() -> None:
     """What cannot be is asserted."""
     with pytest.raises(AssertionError):
         replace(FRESH, crashes=-1)
+
+
+def test_the_phases_follow_each_other_as_in_the_design() -> None:
+    """Gates and repair alternate, an approved change goes straight to its publishing, and any phase may end in the report."""
+    ways = {
+        None: "prepare", "prepare": "baseline publish report", "baseline": "implement audit report", "implement": "audit report",
+        "audit": "gates report", "gates": "repair publish report", "repair": "audit report", "publish": "report", "report": "",
+    }  # fmt: skip
+    assert {phase: sorted(after) for phase, after in PHASES.items()} == {p: sorted(w.split()) for p, w in ways.items()}
+
+
+def test_an_end_by_nobody_knows_which_signal_is_the_polite_one() -> None:
+    """The code that a supervisor expects."""
+    assert Verdict(outcome=Outcome.INTERRUPTED, reason="r").signal_exit is ExitCode.SIGTERM

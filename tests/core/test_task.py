@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tamma.core.errors import IllegalTransition
 from tamma.core.ids import WorkerId
-from tamma.core.task import LIVE, TERMINAL, TRANSITIONS, TaskState, Trigger, advance, next_state
+from tamma.core.task import CLAIMABLE, LIVE, TERMINAL, TRANSITIONS, TaskState, Trigger, advance, next_state
 from tests.core.builders import NOW, a_task
 
 CELLS = [(state, trigger) for state in TaskState for trigger in Trigger]
@@ -60,3 +62,27 @@ def test_only_a_claim_makes_a_task_run() -> None:
     """Dispatch reserves; the worker's claim is what moves the task."""
     assert {t for (_, t), to in TRANSITIONS.items() if to is TaskState.RUNNING} == {Trigger.CLAIM}
     assert next_state(TaskState.RETRYABLE, Trigger.CLAIM) is TaskState.RUNNING
+
+
+def test_the_sets_of_states_are_those_of_the_design() -> None:
+    """What may be claimed, and what is over; everything else is live."""
+    assert {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED} == TERMINAL
+    assert {TaskState.QUEUED, TaskState.RETRYABLE} == CLAIMABLE
+    assert set(TaskState) - TERMINAL == LIVE
+
+
+def test_a_phase_lasts_as_long_as_the_task_runs() -> None:
+    """And is nobody's when the attempt is over."""
+    running = a_task(TaskState.RUNNING, phase="gates")
+    assert advance(running, Trigger.RETRY, at=NOW).phase is None
+    assert (
+        advance(a_task(TaskState.QUEUED, phase="gates"), Trigger.CLAIM, at=NOW, worker=WorkerId("w")).phase == "gates"
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"generation": 0}, {"epoch": -1}, {"worker": WorkerId("w")}, {"finished_at": NOW}])
+def test_a_task_that_cannot_be_is_a_bug(wrong: dict[str, Any]) -> None:
+    """Generations begin at 1 and epochs at 0; only a running task has a worker, and only one that is over an end."""
+    assert (a_task().version, a_task().epoch, a_task().priority) == (1, 0, 0)
+    with pytest.raises(AssertionError):
+        a_task(**wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,8 +14,8 @@ from tamma.adapters.system import SystemClock
 from tamma.core.attempt import Outcome
 from tamma.core.errors import ConfigError, LeaseLost, TaskCancelled
 from tamma.core.policy import LeasePolicy
-from tamma.engine.heartbeat import Heartbeat
-from tamma.ports.store import Claim, Store
+from tamma.engine.heartbeat import Heartbeat, Pulse
+from tamma.ports.store import Claim, Store, WorkerRole
 from tests.adapters.postgres.store_world import ANN, World, decided, open_store
 from tests.support.machine import eventually
 from tests.support.wire import a_wire
@@ -111,3 +112,68 @@ def test_a_cancelled_task_is_told_as_one(world: World) -> None:
             eventually(partial(getattr, heart, "is_over"))
             with pytest.raises(error):
                 heart.check()
+
+
+def alive(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def test_a_heart_that_was_left_beats_no_more(world: World) -> None:
+    """Its thread is gone, without waiting for the next beat; and it would never keep a process from ending."""
+    claim = world.claimed(1)
+    slow = LeasePolicy(duration=timedelta(minutes=4), beat=timedelta(minutes=1))
+    with beating(claim, lambda: open_store(world.url), policy=slow) as heart:
+        assert not heart.is_over
+        assert [thread.daemon for thread in alive("heartbeat")] == [True]
+    assert alive("heartbeat") == []
+
+
+def test_each_beat_gives_the_lease_its_whole_time_and_the_worker_a_sign(world: World) -> None:
+    """Many of them: the lease never comes near its end."""
+    world.store.workers.register(ANN, host="h", pid=1, role=WorkerRole.WORKER, release="r", capabilities=())
+    [before] = world.store.workers.list()
+    claim = world.claimed(1, duration=QUICK.duration)
+    begun = CLOCK.monotonic()
+    with beating(claim, lambda: open_store(world.url)) as heart:
+        eventually(lambda: heart.is_over or CLOCK.monotonic() - begun > QUICK.duration.total_seconds())
+        heart.check()
+        lease = world.store.tasks.lease(claim.task.id)
+        assert lease is not None
+        assert lease.expires_at > world.store.ping() + QUICK.beat
+    [after] = world.store.workers.list()
+    assert before.last_beat_at is not None
+    assert after.last_beat_at is not None
+    assert after.last_beat_at > before.last_beat_at
+
+
+def test_a_pulse_beats_for_a_process_until_it_is_left(world: World) -> None:
+    """And then at once no more."""
+    world.store.workers.register(ANN, host="h", pid=1, role=WorkerRole.ORCHESTRATOR, release="r", capabilities=())
+
+    def beaten() -> object:
+        return world.store.workers.list()[0].last_beat_at
+
+    first = beaten()
+    with Pulse(world.store.workers, worker=ANN, beat=timedelta(milliseconds=20)):
+        assert [thread.daemon for thread in alive("pulse")] == [True]
+        eventually(lambda: beaten() != first)
+        second = beaten()
+        eventually(lambda: beaten() != second)
+    with Pulse(world.store.workers, worker=ANN, beat=timedelta(minutes=5)):
+        assert len(alive("pulse")) == 1
+    assert alive("pulse") == []
+
+
+def test_a_worker_stops_in_the_moment_of_its_fence(world: World) -> None:
+    """Not after it: at two thirds of the lease since the last renewal was asked for."""
+
+    class Stopped(SystemClock):
+        def monotonic(self) -> float:
+            return 100.0
+
+    claim, fence = world.claimed(1), QUICK.fence.total_seconds()
+    for asked_at, is_over in ((100.0 - fence, True), (100.001 - fence, False)):
+        heart = Heartbeat(
+            open_store=lambda: world.store, lease=claim.lease, policy=QUICK, clock=Stopped(), asked_at=asked_at
+        )
+        assert heart.is_over == is_over

@@ -1,7 +1,8 @@
 """One embedded Postgres for all workers of a test run, and a database of its own for each test.
 
 The server lives in a temporary folder that the controller makes and holds by a lock. If a run is killed, the next one
-finds the folder without its lock, ends the server in it, and removes it. TAMMA_TEST_DATABASE_URL names another server.
+finds the folder without its lock, ends the server in it, and removes it. TAMMA_TEST_DATABASE_URL names another server, and
+TAMMA_TEST_TEMPLATE a migrated database on it that is the caller's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -23,6 +25,7 @@ from tamma.adapters.postgres.embedded import EmbeddedPostgres
 from tamma.adapters.postgres.migrate import upgrade
 
 _PREFIX = f"tamma-test-postgres-{os.geteuid()}-"
+TEMPLATE_VARIABLE: Final = "TAMMA_TEST_TEMPLATE"
 _root = pytest.StashKey[Path]()
 _lock = pytest.StashKey[int]()
 
@@ -48,7 +51,8 @@ def pytest_configure_node(node: object) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _lock in config.stash:
-        if given := os.environ.get("TAMMA_TEST_DATABASE_URL"):
+        given = os.environ.get("TAMMA_TEST_DATABASE_URL")
+        if given and TEMPLATE_VARIABLE not in os.environ:
             with psycopg.connect(given, autocommit=True) as connection:
                 connection.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(_template(config))))
         _remove(config.stash[_root])
@@ -71,6 +75,8 @@ def postgres_server(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def database_template(postgres_server: str, request: pytest.FixtureRequest) -> str:
     """Name of a migrated database that nobody uses, made once for all workers."""
+    if given := os.environ.get(TEMPLATE_VARIABLE):
+        return given
     name = _template(request.config)
     with psycopg.connect(postgres_server) as connection:
         connection.autocommit = True
@@ -78,7 +84,7 @@ def database_template(postgres_server: str, request: pytest.FixtureRequest) -> s
         if not connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
             scratch = f"{name}_{uuid4().hex[:8]}"
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(scratch)))
-            upgrade(_other(postgres_server, scratch))
+            upgrade(other(postgres_server, scratch))
             connection.execute(
                 sql.SQL("alter database {} rename to {}").format(sql.Identifier(scratch), sql.Identifier(name))
             )
@@ -103,7 +109,7 @@ def _fresh(server_url: str, template: str) -> Iterator[str]:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         )
-    yield _other(server_url, name)
+    yield other(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -112,7 +118,8 @@ def _template(config: pytest.Config) -> str:
     return f"template_{config.stash[_root].name.removeprefix(_PREFIX).lower()}"
 
 
-def _other(url: str, database: str) -> str:
+def other(url: str, database: str) -> str:
+    """The URL of another database on the same server."""
     parts = urlsplit(url)
     # Not urlunsplit: it drops the "//" of an empty host.
     return f"{parts.scheme}://{parts.netloc}/{database}" + (f"?{parts.query}" if parts.query else "")

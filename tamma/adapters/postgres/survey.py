@@ -96,4 +96,4 @@ def _within(scope: Scope) -> dict[str, object]:
 
 
 def _reservation_of(row: rows.Row) -> Reservation:
-    return Reservation(task_id=TaskId(row[0]), by=WorkerId(row[3]), until=rows.utc(row[4]), is_overdue=row[5])
+    return Reservation(task_id=TaskId(row[0]), by=WorkerId(row[3]), until=rows.utc(row[4]))

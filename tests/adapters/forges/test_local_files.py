@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tamma.adapters.forges import document as documents
 from tamma.adapters.forges.document import FILE_BYTES_MAX, BadDocument, Value
-from tamma.adapters.forges.local_files import issue_document, write_issue
 from tamma.core.errors import ConfigError, PermanentError
 from tamma.core.issue import IssueState
 from tests.contracts.test_local_forge import LocalWorld
+from tests.support.issue_files import issue_document, write_issue
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join(f'*{old}' for _ in range(10))}]\n"

@@ -1,4 +1,4 @@
-"""Writing issue files by program, for examples and tests; a person does the same with an editor."""
+"""Issue files of the local forge, written by program; a person does the same with an editor."""
 
 from __future__ import annotations
 

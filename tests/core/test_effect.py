@@ -1,0 +1,13 @@
+"""Claims about the keys of effects: a restored database, or an older release, must arrive at the same ones."""
+
+from __future__ import annotations
+
+from tamma.core.effect import EffectKind, EffectState, effect_key
+from tamma.core.ids import TaskId
+
+
+def test_the_key_of_an_effect_never_changes() -> None:
+    """These texts are promises."""
+    assert [effect_key(TaskId("t"), kind) for kind in EffectKind] == ["t:push", "t:change", "t:comment", "t:labels"]
+    assert effect_key(TaskId("t"), EffectKind.COMMENT, "asked") == "t:comment:asked"
+    assert [str(state) for state in EffectState] == ["intended", "done", "abandoned"]
