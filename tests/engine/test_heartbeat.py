@@ -159,7 +159,8 @@ def test_a_pulse_beats_for_a_process_until_it_is_left(world: World) -> None:
         eventually(lambda: beaten() != first)
         second = beaten()
         eventually(lambda: beaten() != second)
-    with Pulse(world.store.workers, worker=ANN, beat=timedelta(minutes=5)):
+    with Pulse(world.store.workers, worker=ANN, beat=timedelta(minutes=5)) as pulse:
+        assert isinstance(pulse, Pulse)
         assert len(alive("pulse")) == 1
     assert alive("pulse") == []
 

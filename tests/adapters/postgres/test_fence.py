@@ -12,12 +12,12 @@ import pytest
 from tamma.core.attempt import Outcome, Phase
 from tamma.core.effect import EffectKind
 from tamma.core.errors import LeaseLost, NotClaimable
-from tamma.core.event import AgentStarted, PhaseEntered, WorkSalvaged, task_stream
+from tamma.core.event import AgentStarted, PhaseEntered, TaskClaimed, WorkSalvaged, task_stream
 from tamma.core.ids import BlobId, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import Task, TaskState, Trigger
 from tamma.ports.store import Store
-from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, World, decided, open_store
+from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, World, decided, draft, open_store
 from tests.support.wire import a_wire
 
 STARTED = AgentStarted(epoch=1, turn=1, agent="scripted", sandbox="none")
@@ -246,3 +246,22 @@ def test_the_same_fact_twice_is_two_facts(world: World) -> None:
     facts = [event.fact for event in world.store.events.stream(task_stream(claim.task.id))]
     told = [fact.phase for fact in facts if isinstance(fact, PhaseEntered)]
     assert told == [Phase.GATES, Phase.REPAIR, Phase.GATES]
+
+
+def test_a_claim_is_told_with_its_epoch_and_its_worker(world: World) -> None:
+    """Those of the lease: an old holder is known by them."""
+    first = world.claimed(1)
+    world.store.claims.reap(first.task.id, epoch=1, decision=decided(Outcome.CRASHED), by=ORC, reason="r", dead=ANN)
+    second = world.store.claims.claim(first.task.id, worker=BOB, duration=MINUTE)
+    facts = [event.fact for event in world.store.events.stream(task_stream(first.task.id))]
+    assert [fact for fact in facts if isinstance(fact, TaskClaimed)] == [
+        TaskClaimed(worker=claim.lease.worker, epoch=claim.lease.epoch) for claim in (first, second)
+    ]
+
+
+def test_a_hint_makes_no_later_commit_careless(world: World) -> None:
+    """It does not wait for the disk itself, and leaves the connection as it was for those who must."""
+    with closing(open_store(world.url, connections_max=1)) as store:
+        before = store._pool.one("SHOW synchronous_commit")
+        store.tasks.create(draft(1))
+        assert store._pool.one("SHOW synchronous_commit") == before == ("on",)
