@@ -14,7 +14,7 @@ class Target:
 
     tests: tuple[str, ...]
     scopes: str = ""
-    is_guard: bool = True  # of leases, fencing, counters; else of names, or the rest of the store
+    is_sampled: bool = False  # whether each run of the tests tries a few: quick, and nothing of it is known to survive
     strings: bool = False  # whether the words themselves decide, as in a check of names
 
 
@@ -23,23 +23,23 @@ def _store(*names: str) -> tuple[str, ...]:
 
 
 TARGETS: Final = {
-    "tamma/core/task.py": Target(
+    "tamma/core/task.py": Target(is_sampled=True,
         tests=("tests/core/test_task.py", "tests/core/test_attempt.py"),
         scopes="TERMINAL|LIVE|CLAIMABLE|TRANSITIONS|Counters|Task|next_state|advance",
     ),
-    "tamma/core/attempt.py": Target(tests=("tests/core/test_attempt.py", "tests/core/test_reconcile.py")),
-    "tamma/core/policy.py": Target(tests=("tests/core/test_policy.py",), scopes="LeasePolicy|RetryPolicy"),
-    "tamma/core/effect.py": Target(tests=("tests/core/test_effect.py",), strings=True),
-    "tamma/core/change.py": Target(tests=("tests/core/test_change.py",), scopes="_MARKER|Marker|find_markers|notice_marker", strings=True),
-    "tamma/core/ids.py": Target(tests=("tests/core/test_ids.py",), strings=True, is_guard=False),
-    "tamma/core/paths.py": Target(tests=("tests/core/test_paths.py",), strings=True, is_guard=False),
+    "tamma/core/attempt.py": Target(is_sampled=True, tests=("tests/core/test_attempt.py", "tests/core/test_reconcile.py")),
+    "tamma/core/policy.py": Target(is_sampled=True, tests=("tests/core/test_policy.py",), scopes="LeasePolicy|RetryPolicy"),
+    "tamma/core/effect.py": Target(is_sampled=True, tests=("tests/core/test_effect.py",), strings=True),
+    "tamma/core/change.py": Target(is_sampled=True, tests=("tests/core/test_change.py",), scopes="_MARKER|Marker|find_markers|notice_marker", strings=True),
+    "tamma/core/ids.py": Target(tests=("tests/core/test_ids.py",), strings=True),
+    "tamma/core/paths.py": Target(tests=("tests/core/test_paths.py",), strings=True),
     "tamma/engine/heartbeat.py": Target(tests=("tests/engine/test_heartbeat.py",)),
-    "tamma/engine/attempt.py": Target(tests=("tests/engine/test_attempt.py",)),
-    "tamma/adapters/git/push.py": Target(tests=("tests/adapters/git/test_push.py",), strings=True, is_guard=False),
-    "tamma/adapters/postgres/sql.py": Target(tests=_store("fence", "store_claims", "store_tasks", "store_effects")),
+    "tamma/engine/attempt.py": Target(is_sampled=True, tests=("tests/engine/test_attempt.py",)),
+    "tamma/adapters/git/push.py": Target(tests=("tests/adapters/git/test_push.py",), strings=True),
+    "tamma/adapters/postgres/sql.py": Target(is_sampled=True, tests=_store("fence", "store_claims", "store_tasks", "store_effects")),
     "tamma/adapters/postgres/claims.py": Target(tests=_store("fence", "store_claims", "lost_replies")),
     "tamma/adapters/postgres/dispatch.py": Target(tests=_store("fence", "store_tasks")),
     "tamma/adapters/postgres/effects.py": Target(tests=_store("fence", "store_effects", "lost_replies")),
-    "tamma/adapters/postgres/tasks.py": Target(tests=_store("store_tasks", "store", "store_claims", "fence"), is_guard=False),
-    "tamma/adapters/postgres/workers.py": Target(tests=_store("store", "lost_replies"), is_guard=False),
+    "tamma/adapters/postgres/tasks.py": Target(tests=_store("store_tasks", "store", "store_claims", "fence")),
+    "tamma/adapters/postgres/workers.py": Target(tests=_store("store", "lost_replies")),
 }  # fmt: skip
