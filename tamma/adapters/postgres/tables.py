@@ -139,6 +139,15 @@ Index(
     task.c.id,
     postgresql_where=text(_one_of("state", CLAIMABLE)),
 )
+Index(
+    "task_ready",
+    task.c.forge,
+    task.c.repository,
+    desc(task.c.priority),
+    task.c.created_at,
+    task.c.id,
+    postgresql_where=text(_one_of("state", CLAIMABLE)),
+)
 Index("task_running", task.c.created_at, postgresql_where=text("state = 'running'"))
 Index("task_reserved", task.c.dispatch_until, postgresql_where=text("dispatched_by IS NOT NULL"))
 Index("task_notices", task.c.created_at, postgresql_where=text("notice IS NOT NULL"))

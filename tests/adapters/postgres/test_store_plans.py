@@ -9,7 +9,7 @@ import psycopg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from tamma.adapters.postgres import claims, tables
+from tamma.adapters.postgres import claims, survey, tables
 from tamma.adapters.postgres.connect import engine_for
 
 FINISHED = """INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot, correlation,
@@ -20,6 +20,10 @@ QUEUED = """INSERT INTO task (id, forge, repository, issue, kind, generation, st
         created_at, asked_by)
     SELECT 'new' || n, 'local', 'demo', 'q' || n, 'resolve', 1, 'queued', '', '', '', '', now(), ''
     FROM generate_series(1, 500) AS n"""
+LONG_QUEUE = """INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot,
+        correlation, created_at, asked_by)
+    SELECT 'new' || n, 'local', CASE WHEN n % 100 = 0 THEN 'other' ELSE 'demo' END, 'q' || n, 'resolve', 1, 'queued', '', '',
+        '', '', now(), '' FROM generate_series(1, 20000) AS n"""
 TYPES = {"worker": ("text", "'w'"), "capabilities": ("text[]", "'{}'"), "duration": ("interval", "'60s'")}
 
 
@@ -37,6 +41,20 @@ def test_a_claim_reads_the_queue_and_not_the_past(database_url: str) -> None:
     nodes = list(_nodes(row[0][0]["Plan"]))
     assert "task_claim" in {node.get("Index Name") for node in nodes}
     assert {"Seq Scan", "Sort", "Bitmap Heap Scan"}.isdisjoint(node["Node Type"] for node in nodes)
+
+
+def test_a_tick_reads_of_a_long_queue_what_it_can_use(database_url: str) -> None:
+    """Of 20,000 queued tasks in two repositories, a hundred of each."""
+    asked = {"forge": "local", "workable": ["demo", "other"], "capabilities": [], "now": "now", "limit": 100}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for statement in (LONG_QUEUE, "ANALYZE task"):
+            connection.execute(statement)
+        row = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {survey.READY}", asked).fetchone()
+    assert row is not None
+    scans = [node for node in _nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "task"]
+    assert [node.get("Index Name") for node in scans] == ["task_ready"]
+    read = sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
+    assert read == 200
 
 
 def test_the_migrations_make_the_declared_tables(database_url: str) -> None:
