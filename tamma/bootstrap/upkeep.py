@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tamma.bootstrap import database, parts
 from tamma.config.loader import load
-from tamma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from tamma.adapters.postgres.archive import Due, Run
     from tamma.adapters.postgres.backup import Manifest
-    from tamma.adapters.postgres.verify import Head, Report
+    from tamma.adapters.postgres.verify import Report
     from tamma.config.loader import Loaded
-
-_HEADS_BYTES_MAX: Final = 1_000_000_000
 
 
 def verify_database(config: Path | None, *, heads: Path | None, archive: Path | None) -> Report:
@@ -28,8 +23,9 @@ def verify_database(config: Path | None, *, heads: Path | None, archive: Path | 
     Raises ConfigError if the file cannot be read or there is no database, TransientError when it is away.
     """
     from tamma.adapters.postgres.verify import verify
+    from tamma.bootstrap.heads import read
 
-    return verify(_url(load(config)), heads=_read_heads(heads) if heads else None, archive=archive)
+    return verify(_url(load(config)), heads=read(heads) if heads else (), archive=archive)
 
 
 def archive_log(config: Path | None, folder: Path | None, *, older_than_days: int, files_max: int) -> tuple[Path, Run]:
@@ -54,13 +50,11 @@ def find_archivable(config: Path | None, *, older_than_days: int) -> list[Due]:
 
 
 def exported_heads(config: Path | None) -> list[str]:
-    """A JSON line for each stream: its last version and hash. Kept elsewhere, they prove that no history was written anew."""
+    """The head of every stream, as lines. Kept elsewhere, they prove that no history was written anew."""
     from tamma.adapters.postgres.verify import heads
+    from tamma.bootstrap.heads import lines_of
 
-    return [
-        json.dumps({"stream": head.stream, "version": head.version, "hash": head.hash})
-        for head in heads(_url(load(config)))
-    ]
+    return list(lines_of(heads(_url(load(config)))))
 
 
 def back_up(config: Path | None, target: Path, *, with_proof: bool) -> tuple[Manifest, Report | None]:
@@ -94,18 +88,3 @@ def grant_rights(config: Path | None, role: str, rights: str) -> None:
 
 def _url(loaded: Loaded) -> str:
     return database.ready_url(loaded, may_create=False)
-
-
-def _read_heads(file: Path) -> Mapping[str, Head]:
-    from tamma.adapters.postgres.verify import Head
-
-    try:
-        with file.open(encoding="utf-8") as source:
-            lines = source.read(_HEADS_BYTES_MAX).splitlines()
-        told = [json.loads(line) for line in lines if line.strip()]
-        heads = [Head(stream=str(t["stream"]), version=int(t["version"]), hash=str(t["hash"])) for t in told]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{file} cannot be read as heads", why=f"{error!r}", fix="name a file that `tamma db heads` has written"
-        ) from error
-    return {head.stream: head for head in heads}

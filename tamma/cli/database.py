@@ -92,7 +92,7 @@ def db_verify(
 
 @database.command("heads")
 def db_heads(ctx: typer.Context) -> None:
-    """Print each stream's last version and hash as JSON lines, to be kept where the database's owner cannot write."""
+    """Print each stream's last version and hash as JSON lines and their number, to be kept where the database's owner cannot write."""
     from tamma import bootstrap
     from tamma.cli.render import print_lines
 

@@ -82,9 +82,9 @@ def indented(text: str, *, by: int) -> str:
     return "\n".join([first, *(" " * by + line.removeprefix(" " * by) for line in rest)])
 
 
-def report_bug(trace: str) -> None:
-    """A bug in Tamma: the traceback goes to a file, its name to the user."""
-    last = trace.strip().splitlines()[-1] if trace.strip() else "unknown"
+def report_bug(trace: str, *, why: str = "") -> None:
+    """A bug in Tamma: the traceback goes to a file, its name to the user; ``why`` by default its last line."""
+    last = why or (trace.strip().splitlines()[-1] if trace.strip() else "unknown")
     try:
         with tempfile.NamedTemporaryFile("w", prefix="tamma-bug-", suffix=".log", delete=False) as log:
             log.write(trace)
@@ -99,5 +99,6 @@ def _end_of(error: Exception) -> int:
     if callable(show) and isinstance(exit_code, int):  # click's usage errors, wherever typer keeps its click
         show()
         return exit_code
-    report_bug("".join(traceback.format_exception(error)))
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    report_bug("".join(traceback.format_exception(error)), why=f"{type(error).__name__}: {first}".removesuffix(": "))
     return int(ExitCode.BUG)

@@ -30,16 +30,18 @@ def test_verify_names_what_was_tampered_with(project: Project) -> None:
 
 
 def test_heads_kept_elsewhere_are_held_against_the_log(project: Project) -> None:
-    """A line for each stream; a stream that is gone since, or a file that is none, is named."""
+    """A line for each stream and one with their number; every line of every export in the file is held against the log."""
     assert_ok(project.run("orchestrate", "--until-idle"))
     lines = assert_ok(project.run("db", "heads")).out
     kept = project.root / "heads.jsonl"
-    kept.write_text(lines)
-    assert len(lines.splitlines()) >= 3
+    kept.write_text(lines * 2)
+    assert len(lines.splitlines()) >= 4
     assert_ok(project.run("db", "verify", "--heads", "heads.jsonl"))
-    kept.write_text(lines + json.dumps({"stream": "task:gone", "version": 4, "hash": "00"}) + "\n")
-    done = project.run("db", "verify", "--heads", "heads.jsonl")
-    assert (done.code, "task:gone" in done.out) == (1, True)
+    forged = {**json.loads(lines.splitlines()[0]), "hash": "00" * 32}
+    for other in ({"stream": "task:gone", "version": 4, "hash": "00" * 32}, forged):
+        kept.write_text(json.dumps(other) + '\n{"streams": 1}\n' + lines)
+        done = project.run("db", "verify", "--heads", "heads.jsonl")
+        assert (done.code, str(other["stream"]) in done.out) == (1, True)
     kept.write_text("{}")
     assert_told(project.run("db", "verify", "--heads", "heads.jsonl"), 2, "heads.jsonl cannot be read", "next:")
 

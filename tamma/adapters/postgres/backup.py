@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +30,7 @@ from tamma.adapters.postgres.connect import PATIENT, connect_raw, translate_erro
 from tamma.adapters.postgres.revision import HEAD
 from tamma.adapters.postgres.verify import Report, verify
 from tamma.core.errors import ConfigError
+from tamma.core.redact import clean
 
 FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"
@@ -50,6 +53,13 @@ _SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _PLAIN: Final = ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'", "SET bytea_output = 'hex'")
 _COLUMNS: Final = """SELECT attname FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attnum > 0
     AND NOT attisdropped ORDER BY attnum"""
+
+_WRONG_COLUMNS: Final = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.DuplicateColumn,
+    psycopg.errors.SyntaxError,
+)
+_REVISION: Final = re.compile("[0-9a-f]{4,32}")
 
 Connection = psycopg.Connection[rows.Row]
 
@@ -184,7 +194,8 @@ def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
             )
         with zipfile.ZipFile(source) as archive:
             yield archive
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        # RuntimeError: encrypted, or compressed as we never do.
         raise _damaged(source, str(error)) from error
 
 
@@ -217,7 +228,7 @@ def _copy_in(connection: Connection, archive: zipfile.ZipFile, table: str, told:
                     digest.update(chunk)
                     copy.write(chunk)
             loaded = cursor.rowcount
-    except (KeyError, psycopg.DataError, psycopg.errors.UndefinedColumn) as error:
+    except (KeyError, psycopg.DataError, psycopg.IntegrityError, *_WRONG_COLUMNS) as error:
         raise _damaged(source, f"{name}: {error}") from error
     if (digest.hexdigest(), loaded) != (told.sha256, told.rows):
         raise _damaged(source, f"{name} is not what was written: its SHA-256 or number of rows differs")
@@ -246,17 +257,26 @@ def _read_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
                 fix="upgrade this installation",
             )
         datetime.fromisoformat(found["taken_at"])
-        revision = str(found["revision"])
+        revision = _revision(found["revision"])
         wanted = [name for name in _TABLES if revision >= _SINCE.get(name, revision)]
         tables = {name: _table_copy(found["tables"][name]) for name in wanted}
         return Manifest(taken_at=found["taken_at"], revision=revision, tables=tables)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(source, f"{_MANIFEST}: {error!r}") from error
 
 
+def _revision(found: Any) -> str:
+    if not _REVISION.fullmatch(found):
+        raise ValueError(f"{found!r} is no revision")
+    return str(found)
+
+
 def _table_copy(found: Mapping[str, Any]) -> TableCopy:
+    columns = tuple(map(str, found["columns"]))
+    if not columns or any(not name or clean(name) != name for name in columns):
+        raise ValueError("a table without columns, or a column without a name")
     return TableCopy(
-        columns=tuple(map(str, found["columns"])),
+        columns=columns,
         rows=int(found["rows"]),
         bytes=int(found["bytes"]),
         sha256=str(found["sha256"]),

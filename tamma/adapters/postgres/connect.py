@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tamma.core.errors import ConfigError, TammaError, TransientError
 
 _SCHEMES: Final = ("postgres", "postgresql", "postgresql+psycopg")
+_PORT_MAX: Final = 65_535
 _FIX_URL: Final = "write DATABASE_URL as postgresql://user:password@host:5432/database"
 _PASSWORDS: Final = (
     (re.compile(r"(://[^:/?#\s]*:)\S*@"), r"\1***@"),
@@ -144,8 +145,11 @@ def parse(url: str) -> dict[str, Any]:
         # With a badly quoted password libpq cuts the URL at the wrong place and cites a piece of it.
         why = re.sub(r'"[^"]*"', '"…"', str(error).strip()) if "@" in rest else str(error).strip()
         raise ConfigError("the database URL is wrong", why=why, fix=_FIX_URL) from None
-    if not re.fullmatch(r"[0-9,]*", str(found.get("port", ""))):
-        raise ConfigError("the database URL is wrong", why="its port is no number", fix=_FIX_URL)
+    for port in str(found.get("port", "")).split(","):
+        if port and not (re.fullmatch("0*[0-9]{1,5}", port) and 0 < int(port) <= _PORT_MAX):
+            raise ConfigError(
+                "the database URL is wrong", why=f"its port is no number from 1 to {_PORT_MAX}", fix=_FIX_URL
+            )
     return found
 
 

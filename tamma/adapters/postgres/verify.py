@@ -8,7 +8,7 @@ Heads that were exported earlier prove that nobody wrote a history anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -123,8 +123,8 @@ class Report:
     archived: int = 0
 
 
-def verify(url: str, *, heads: Mapping[str, Head] | None = None, archive: Path | None = None) -> Report:
-    """Check chain, fold and rules; ``heads`` are earlier ones that the log must still contain, ``archive`` is the folder where
+def verify(url: str, *, heads: Collection[Head] = (), archive: Path | None = None) -> Report:
+    """Check chain, fold and rules; ``heads`` are earlier ones, all of which the log must still contain, ``archive`` is the folder where
     its archives lie, each of which is then held against its anchors.
 
     Raises TransientError when the database is away.
@@ -135,7 +135,7 @@ def verify(url: str, *, heads: Mapping[str, Head] | None = None, archive: Path |
         connection.transaction(),
     ):
         connection.execute(_SNAPSHOT)
-        return _report(connection, heads or {}, archive)
+        return _report(connection, heads, archive)
 
 
 def heads(url: str) -> list[Head]:
@@ -158,12 +158,12 @@ def _broken(connection: Connection, streams: Streams = ALL) -> list[Problem]:
     return [Problem(where=f"{s} version {v} (position {p})", what=what) for s, v, p, what in found]
 
 
-def _report(connection: Connection, earlier: Mapping[str, Head], folder: Path | None) -> Report:
+def _report(connection: Connection, earlier: Collection[Head], folder: Path | None) -> Report:
     broken = _broken(connection)
     loose = [Problem(where=stream, what=what) for stream, what in connection.execute(_LOOSE)]
     counted = connection.execute("SELECT count(*), count(DISTINCT stream) FROM event").fetchone()
     assert counted is not None
-    archived = check_archives(connection, folder, set(earlier))
+    archived = check_archives(connection, folder, {head.stream for head in earlier})
     problems = [
         *broken,
         *loose,
@@ -183,10 +183,10 @@ def _report(connection: Connection, earlier: Mapping[str, Head], folder: Path | 
 
 
 def _rewritten(
-    connection: Connection, earlier: Mapping[str, Head], archived: Mapping[tuple[str, int], str]
+    connection: Connection, earlier: Collection[Head], archived: Mapping[tuple[str, int], str]
 ) -> Iterator[Problem]:
     """Of a head between two anchors only the archive itself can tell."""
-    for head in earlier.values():
+    for head in sorted(earlier, key=lambda head: (head.stream, head.version, head.hash)):
         asked = {"stream": head.stream, "version": head.version}
         row = connection.execute(_AT, asked).fetchone()
         found = archived.get((head.stream, head.version)) if row is None else bytes(row[0]).hex()

@@ -147,10 +147,10 @@ def test_heads_from_before_the_archive_prove_it_still(cut: Past) -> None:
     honest += [Head(stream=first["stream"], version=first["version"], hash=first["hash"])]
     for head in honest:
         forged = Head(stream=head.stream, version=head.version, hash="00")
-        assert verify(cut.world.url, heads={head.stream: head}, archive=cut.folder).problems == ()
-        assert verify(cut.world.url, heads={head.stream: forged}, archive=cut.folder).problems != ()
+        assert verify(cut.world.url, heads=[head], archive=cut.folder).problems == ()
+        assert verify(cut.world.url, heads=[forged], archive=cut.folder).problems != ()
     never = Head(stream=stream, version=version + 99, hash="00")
-    assert verify(cut.world.url, heads={stream: never}, archive=cut.folder).problems != ()
+    assert verify(cut.world.url, heads=[never], archive=cut.folder).problems != ()
 
 
 def test_the_chain_of_an_archive_can_be_checked_without_us(cut: Past) -> None:
@@ -171,7 +171,7 @@ def test_an_archived_database_comes_back_from_its_backup(cut: Past, empty_databa
     take(cut.world.url, tmp_path / "b.tamma")
     put_back(empty_database_url, tmp_path / "b.tamma")
     assert_same(tables_of(cut.world.url), tables_of(empty_database_url))
-    kept = {head.stream: head for head in heads(cut.world.url)}
+    kept = heads(cut.world.url)
     assert verify(empty_database_url, heads=kept, archive=cut.folder).problems == ()
     assert_fold_equals_tables(empty_database_url)
 

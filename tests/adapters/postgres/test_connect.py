@@ -63,6 +63,7 @@ def test_the_usual_spellings_of_a_url_are_understood(url: str, host: str) -> Non
         "host=db password=hunter2",
         "postgresql+asyncpg://u:hunter2@db/name",
         "postgresql://u:hunter2@db:port/name",
+        "postgresql://u:hunter2@db:99999/name",
         "postgresql://u:%zz/hunter2@db/name",
         "postgresql://u:hunter2@db/name?nosuch=1",
         "postgresql://u@db/name?password=hunter2&nosuch=1",

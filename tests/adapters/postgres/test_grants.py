@@ -60,7 +60,7 @@ def test_the_app_role_does_all_the_work(world: World, role: str) -> None:
         store.blobs.put(b"content")
         assert store.events.head() > 0
         assert not store.events.tail(store.events.head())[0]
-    report = verify(url, heads={head.stream: head for head in heads(url)})
+    report = verify(url, heads=heads(url))
     assert report.problems == ()
     assert report.events > 30
 
@@ -95,3 +95,39 @@ def test_rights_for_nobody_or_by_a_stranger_are_errors_that_say_what_to_do(world
     grant(world.url, role, Rights.APP)
     with pytest.raises(ConfigError, match="cannot be given"):
         grant(as_role(world.url, role), "pg_monitor", Rights.READER)
+
+
+@pytest.mark.parametrize("name", ["public", "none", "", "a\x00b", "\udcff"])
+def test_what_is_no_role_gets_no_rights(world: World, name: str) -> None:
+    """Postgres takes "public" for everybody, and knows no role of the other names."""
+    with pytest.raises(ConfigError, match="no role") as told:
+        grant(world.url, name, Rights.APP)
+    assert "CREATE ROLE" not in told.value.fix
+    with psycopg.connect(world.url) as connection:
+        given = connection.execute("SELECT relacl::text FROM pg_class WHERE oid = 'event'::regclass").fetchone()
+        assert given == (None,)
+
+
+def test_a_role_that_no_grant_can_limit_is_refused(world: World, role: str) -> None:
+    """A superuser, the owner himself and a member of the owner would keep every right; the owner loses none."""
+    with psycopg.connect(world.url, autocommit=True) as connection:
+        me = str((connection.execute("SELECT current_user").fetchone() or ("",))[0])
+        connection.execute(f'ALTER TABLE event OWNER TO "{role}"')
+        for name, why in ((me, "superuser"), (role, "owns")):
+            with pytest.raises(ConfigError, match=f"cannot be limited.*{why}"):
+                grant(world.url, name, Rights.READER)
+        member = f"{role} member"
+        connection.execute(f'CREATE ROLE "{member}" IN ROLE "{role}"')
+        try:
+            with pytest.raises(ConfigError, match=r"cannot be limited.*member"):
+                grant(world.url, member, Rights.READER)
+        finally:
+            connection.execute(f'DROP ROLE "{member}"')
+            connection.execute(f'ALTER TABLE event OWNER TO "{me}"')
+
+
+def test_the_statement_that_is_advised_can_be_run(world: World) -> None:
+    """A quote in a name is doubled."""
+    with pytest.raises(ConfigError) as told:
+        grant(world.url, 'a"b', Rights.APP)
+    assert 'CREATE ROLE "a""b" LOGIN' in told.value.fix
