@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tamma.adapters.postgres.connect import connect_raw
+from tamma.adapters.postgres.connect import connect_raw, translate_errors
 from tamma.adapters.postgres.revision import HEAD
 
 
@@ -23,7 +23,7 @@ def upgrade_quickly(url: str) -> None:
 
 
 def _revision(url: str) -> str | None:
-    with connect_raw(url, application_name="tamma schema") as connection:
+    with translate_errors(), connect_raw(url, application_name="tamma schema") as connection:
         found = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
         if found is None or found[0] is None:
             return None
