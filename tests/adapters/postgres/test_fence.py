@@ -11,7 +11,7 @@ import pytest
 
 from tamma.core.attempt import Outcome, Phase
 from tamma.core.effect import EffectKind
-from tamma.core.errors import LeaseLost, NotClaimable
+from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable
 from tamma.core.event import AgentStarted, PhaseEntered, TaskClaimed, WorkSalvaged, task_stream
 from tamma.core.ids import BlobId, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
@@ -186,6 +186,8 @@ def test_who_gets_nothing_is_told_why(world: World) -> None:
     claim = world.claimed(1)
     with pytest.raises(NotClaimable, match=f"is running: worker {ANN} has it"):
         world.store.claims.claim(claim.task.id, worker=BOB, duration=MINUTE)
+    with pytest.raises(NoSuchTask, match="no task none"):
+        world.store.claims.claim(TaskId("none"), worker=BOB, duration=MINUTE)
     unknown = replace(claim.lease, task_id=TaskId("none"))
     with pytest.raises(LeaseLost, match="the task is not in this database"):
         world.store.claims.renew(unknown, duration=MINUTE)
@@ -265,3 +267,30 @@ def test_a_hint_makes_no_later_commit_careless(world: World) -> None:
         before = store._pool.one("SHOW synchronous_commit")
         store.tasks.create(draft(1))
         assert store._pool.one("SHOW synchronous_commit") == before == ("on",)
+
+
+def test_to_hold_one_effect_again_leaves_the_others_alone(world: World) -> None:
+    """The same intent, taken up by another after its hold: no other effect changes hands."""
+    task, now = world.task(1), world.store.ping()
+
+    def hold(store: Store, key: str, by: WorkerId, duration: timedelta) -> None:
+        assert store.effects.intend_unleased(
+            task.id, key=key, kind=EffectKind.COMMENT, intent={}, by=by, hold=duration
+        )  # fmt: skip
+
+    with world.at(now) as store:
+        hold(store, "mine", ANN, 10 * MINUTE)
+        hold(store, "other", ANN, INSTANT)
+    with world.at(now + MINUTE) as store:
+        hold(store, "other", BOB, MINUTE)
+        assert store.effects.holds("mine", by=ANN)
+        assert store.effects.holds("other", by=BOB)
+
+
+def test_an_effect_of_no_task_is_refused(world: World) -> None:
+    """With the error that says so."""
+    unknown = TaskId("none")
+    with pytest.raises(NoSuchTask):
+        world.store.effects.intend_unleased(unknown, key="k", kind=EffectKind.COMMENT, intent={}, by=ANN, hold=MINUTE)
+    with pytest.raises(NoSuchTask):
+        world.store.effects.record_unleased(unknown, key="k", result={}, by=ANN)
