@@ -90,7 +90,7 @@ SABOTAGES: Final = {
     "worker: the lease is proven before each effect": Sabotage(
         file="tamma/engine/attempt.py",
         guard="self.deps.store.claims.renew(self.lease, duration=self.deps.policies.leases.duration)", instead="pass",
-        noticed_by="tests/faults/test_zombie.py::test_a_worker_whose_task_was_cancelled_in_its_sleep_shows_nothing_more",
+        noticed_by="tests/engine/test_attempt.py",
     ),
     "worker: stops before its lease is over": Sabotage(
         file="tamma/engine/heartbeat.py", guard="return self._clock.monotonic() - self._renewed_at >=",
