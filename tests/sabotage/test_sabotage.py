@@ -122,7 +122,12 @@ def test_a_guard_that_is_gone_is_noticed(name: str, tmp_path: Path, postgres_ser
     assert sabotage.guard in text, "the guard has moved: look where it is now"
     file.write_text(text.replace(sabotage.guard, sabotage.instead))
     argv = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", sabotage.noticed_by]
-    env = {**os.environ, "PYTHONPATH": str(tmp_path), "TAMMA_TEST_DATABASE_URL": postgres_server}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path),
+        "TAMMA_TEST_DATABASE_URL": postgres_server,
+        "TAMMA_TEST_WHOLE": "",
+    }
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1, f"nobody noticed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     assert "1 failed" in done.stdout, done.stdout[-2000:]
