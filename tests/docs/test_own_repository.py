@@ -46,7 +46,7 @@ def test_the_way_to_a_first_change_is_whole(home: Path, database_url: str) -> No
         "DATABASE_URL": database_url,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    script = "\n".join(["set -e", *tried, "cd ~/tamma && tamma explain my-repository#1"])
+    script = "\n".join(["set -e", *tried, "cd ~/tamma-work && tamma explain my-repository#1"])
     done = subprocess.run(
         ["sh", "-c", script], cwd=home, env=env, capture_output=True, text=True, timeout=60, check=False
     )
@@ -54,4 +54,5 @@ def test_the_way_to_a_first_change_is_whole(home: Path, database_url: str) -> No
     assert "gate tests: pass" in done.stdout
     assert "was merged" in done.stdout
     assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "my-repository")
-    assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "tamma/forge/my-repository/repo.git")
+    assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "tamma-work/forge/my-repository/repo.git")
+    assert "\nstate: closed\n" in (home / "tamma-work/forge/my-repository/issues/1.md").read_text()
