@@ -170,7 +170,7 @@ def _present(wanted: tuple[str, ...], table: object) -> tuple[str, ...]:
 def _toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return {}
 
 

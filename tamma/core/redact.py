@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -17,7 +18,7 @@ _CONTROL: Final = re.compile(
 
 
 class Redactor:
-    """Knows secrets, as they are and as base64, hex and URL-encoded: takes them out of a text, and names those in some bytes.
+    """Knows secrets, as they are and as base64, hex, URL-encoded, JSON-escaped and backwards: takes them out of a text, and names those in some bytes.
 
     A mapping gives each secret's name. Secrets shorter than six characters are ignored: masking them would mangle text.
     """
@@ -44,9 +45,13 @@ class Redactor:
 
 
 def spellings(secret: str) -> Iterator[str]:
-    """How a secret may be written: as it is, hex, URL-encoded, and base64 wherever it begins in what was encoded."""
+    """How a secret may be written: as it is, hex, backwards, hex, URL-encoded, JSON-escaped, and base64 wherever it
+    begins in what was encoded."""
     raw = _bytes(secret)
     yield secret
+    yield secret[::-1]
+    for is_ascii in (True, False):
+        yield json.dumps(secret, ensure_ascii=is_ascii)[1:-1]
     yield raw.hex()
     yield raw.hex().upper()
     for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw), "".join(f"%{byte:02X}" for byte in raw)):

@@ -74,7 +74,7 @@ def decode_run(data: bytes) -> TestRun | None:
     try:
         value = json.loads(data)
         return _decode(value) if value["format"] == _FORMAT else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

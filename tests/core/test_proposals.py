@@ -86,3 +86,10 @@ def test_no_content_breaks_it(contents: dict[str, str]) -> None:
     """Files may hold anything."""
     found = propose(list(contents), contents)
     assert found.gates or found.notes
+
+
+def test_a_file_nested_too_deep_is_no_file_of_settings() -> None:
+    """It is as one that cannot be read: the repository's other files still speak."""
+    deep = "x = " + "[" * 50_000
+    assert propose(["pyproject.toml"], {"pyproject.toml": deep}).gates
+    assert not propose(["package.json"], {"package.json": "[" * 50_000}).gates

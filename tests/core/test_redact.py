@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,3 +39,11 @@ def test_clean_text_can_be_stored_and_shown(text: str) -> None:
 def test_bounded_text_is_bounded(text: str, bytes_max: int) -> None:
     """Head and tail, and the number of bytes in between."""
     assert len(bounded(text, bytes_max=bytes_max).encode("utf-8", "replace")) <= max(bytes_max, 0) + 64
+
+
+def test_a_secret_written_backwards_or_in_json_is_masked() -> None:
+    """As JSON with and without letters beyond ASCII; in bytes, too."""
+    secret = 'pä"ss\\wörd'
+    for form in (secret[::-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        assert Redactor([secret])(f"<{form}>") == f"<{MASK}>"
+        assert Redactor({secret: "KEY"}).names_in(form.encode()) == ("KEY",)

@@ -96,7 +96,10 @@ def _parse(raw: bytes) -> Said:
     if status is None:
         return Said(fault=f"the result file was ignored: its status is not one of {', '.join(_STATUSES)}")
     detail = value.get("detail", "")
-    text = detail if isinstance(detail, str) else json.dumps(detail)
+    try:
+        text = detail if isinstance(detail, str) else json.dumps(detail)
+    except RecursionError:  # writing goes less deep than reading
+        return Said(fault="the result file was ignored: its detail is nested too deep")
     return Said(status=status, detail=_short(text), usage=_usage(value.get("usage")))
 
 

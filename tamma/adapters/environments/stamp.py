@@ -46,9 +46,9 @@ def is_sound(folder: Path, stamp: Path) -> bool:
         value = json.loads(read_regular(stamp, bytes_max=_BYTES_MAX))
         known: Mapping[str, Entry] = value["entries"] if value["format"] == _FORMAT else {}
         found = _entries(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-    if "." not in known:
+    if not isinstance(known, dict) or "." not in known:
         return False
     other = {path for path in found if found[path] != known.get(path)}
     if any(path in known and not _is_bytecode(path) for path in other):

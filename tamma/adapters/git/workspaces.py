@@ -205,7 +205,7 @@ class GitWorkspaces:
             workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
             workspace.prepare(with_tree=False)
             return workspace.capture(message=_SALVAGE_MESSAGE)
-        except (OSError, ValueError, KeyError, GitFailed, TammaError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, GitFailed, TammaError):
             return None
 
     def _remove(self, home: Path) -> None:

@@ -101,7 +101,7 @@ def _of_file(
         try:
             event = json.loads(line)
             stream, version = str(event["stream"]), int(event["version"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             yield f"{fact.file} line {place}", f"it is no event: {error!r}"
             continue
         sound.append(line)

@@ -59,7 +59,14 @@ def hang_stamp(folder: Path) -> None:
     os.mkfifo(stamp)
 
 
-@pytest.mark.parametrize("poison", [change_content, replace_file, turn_link, remove_file, hang_stamp])
+def deepen_stamp(folder: Path) -> None:
+    """JSON, but deeper than it can be read."""
+    stamp = folder.with_name(f"{folder.name}.stamp")
+    stamp.unlink()
+    stamp.write_text("[" * 50_000)
+
+
+@pytest.mark.parametrize("poison", [change_content, replace_file, turn_link, remove_file, hang_stamp, deepen_stamp])
 def test_a_changed_environment_is_built_anew(tmp_path: Path, poison: Callable[[Path], None]) -> None:
     """Whoever runs in it next gets what the set-up makes; whoever still runs in the changed one keeps it till his end."""
     world = World(tmp_path)

@@ -154,6 +154,16 @@ def test_work_of_a_killed_attempt_is_salvaged_then_removed(world: World) -> None
     assert world.workspaces.salvage(world.remote, task_id=world.task, epoch=2) == ()
 
 
+@pytest.mark.parametrize("note", ["[" * 9_000, "[]", '{"branch": 1, "commit": 2, "tree": []}'])
+def test_a_note_that_is_none_hides_the_work_but_stops_nobody(world: World, note: str) -> None:
+    """An agent that reached it cannot make the next attempts fail."""
+    child, folder = start_attempt(world, 1)
+    with child:
+        child.send_signal(signal.SIGKILL)
+    (folder.parent / "base.json").write_text(note)
+    assert world.workspaces.salvage(world.remote, task_id=world.task, epoch=2) == ()
+
+
 def test_living_attempt_is_left_alone(world: World) -> None:
     """A zombie that lost its lease but still runs keeps its folder until it leaves by itself."""
     child, folder = start_attempt(world, 1)
