@@ -67,8 +67,12 @@ def _steps(checkout: Path, beside: Path) -> Iterator[str]:
     place = f"forge/{home.name}"
     if not made:
         source = os.path.relpath(checkout.resolve(), beside.resolve())
+        if not any((folder / ".git").exists() for folder in (checkout.resolve(), *checkout.resolve().parents)):
+            yield f"git init {shlex.quote(source)}, and a first commit there: it is no Git repository yet"
         yield f"git clone --bare {shlex.quote(source)} {place}/repo.git"
     if not any((home / "issues").glob("*.md")):
+        if not (home / "issues").is_dir():
+            yield f"mkdir {place}/issues"
         yield f"an issue, {place}/issues/1.md, with the label that asks for Tamma (docs/forge-local.md tells its form)"
     yield "tamma doctor"
     yield "tamma orchestrate --dry-run, then tamma orchestrate --until-idle"
