@@ -56,7 +56,12 @@ def propose_config(folder: Path, *, beside: Path) -> ProposedConfig:
     names = sorted(entry.name for entry in folder.iterdir())
     contents = {name: _text(folder / name) for name in names if (folder / name).is_file()}
     proposal = propose(names, contents)
-    return ProposedConfig(text=render_template(proposal), notes=proposal.notes, steps=tuple(_steps(folder, beside)))
+    notes = proposal.notes
+    if (beside / ".git").exists():
+        notes += (
+            "this folder is a checkout: unless it is for CI, call init in a folder of its own, with the checkout's path",
+        )
+    return ProposedConfig(text=render_template(proposal), notes=notes, steps=tuple(_steps(folder, beside)))
 
 
 def _steps(checkout: Path, beside: Path) -> Iterator[str]:

@@ -70,6 +70,14 @@ def test_init_writes_where_it_is_called_and_tells_what_is_left_to_do(tmp_path: P
         assert_told(project.run("-c", "x.toml", "init", "forge/demo/repo.git"), 2, "is a bare repository", "next:")
 
 
+def test_init_inside_a_checkout_says_that_a_folder_of_its_own_is_better(tmp_path: Path) -> None:
+    """It writes all the same: for CI the file may lie there."""
+    with a_project(tmp_path, "") as project:
+        assert "folder of its own" not in assert_ok(project.run("init")).out
+        (tmp_path / ".git").mkdir()
+        assert "folder of its own" in assert_ok(project.run("init", "--force")).out
+
+
 def test_init_where_nothing_can_be_written_is_2(tmp_path: Path) -> None:
     """A folder that is not there, and one that is a file."""
     (tmp_path / "file").write_text("x")
