@@ -26,6 +26,7 @@ _REQUIREMENTS: Final = (
 _PYTHON: Final = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini", *_REQUIREMENTS)
 _PYTHON_BIN: Final = "{environment}/bin/python"
 _TEST_TARGET: Final = re.compile(r"^(test|check)\s*:(?!=)", re.MULTILINE)
+_LINT_TARGET: Final = re.compile(r"^lint\s*:(?!=)", re.MULTILINE)
 _NODE_TEST: Final = re.compile(r"^node\s+--test\b")
 
 
@@ -53,8 +54,19 @@ def propose(names: Collection[str], contents: Mapping[str, str]) -> Proposal:
         gates=_named_apart([gate for part in found for gate in part.gates]),
         setup=tuple(command for part in found for command in part.setup),
         inputs=tuple(dict.fromkeys(name for part in found for name in part.inputs)),
-        notes=tuple(note for part in found for note in part.notes),
+        notes=tuple(note for part in found for note in part.notes) + _lint(contents),
     )
+
+
+def _lint(contents: Mapping[str, str]) -> tuple[str, ...]:
+    """A linter is told, not proposed: many need what no environment here installs."""
+    scripts = _json(contents.get("package.json", "")).get("scripts")
+    told = []
+    if isinstance(scripts, dict) and "lint" in scripts:
+        told.append("package.json has a lint script: add a [[gates]] entry for `npm run lint` if it must pass")
+    if _LINT_TARGET.search(contents.get("Makefile", "")):
+        told.append("the Makefile has a target lint: add a [[gates]] entry for `make lint` if it must pass")
+    return tuple(told)
 
 
 def _python(names: Collection[str], contents: Mapping[str, str]) -> Proposal | None:

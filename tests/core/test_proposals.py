@@ -93,3 +93,13 @@ def test_a_file_nested_too_deep_is_no_file_of_settings() -> None:
     deep = "x = " + "[" * 50_000
     assert propose(["pyproject.toml"], {"pyproject.toml": deep}).gates
     assert not propose(["package.json"], {"package.json": "[" * 50_000}).gates
+
+
+def test_a_linter_is_told_and_not_proposed() -> None:
+    """Of package.json and of a Makefile."""
+    package = json.dumps({"scripts": {"test": "node --test", "lint": "eslint ."}})
+    found = propose(["package.json", "Makefile"], {"package.json": package, "Makefile": "lint:\n\truff check\n"})
+    assert len(found.gates) == 1
+    assert {note.split(":")[0] for note in found.notes} >= {
+        "package.json has a lint script", "the Makefile has a target lint"
+    }  # fmt: skip
