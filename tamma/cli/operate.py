@@ -146,13 +146,24 @@ def task_cancel(
 
 
 @task.command("approve")
-def task_approve(ctx: typer.Context, which: TaskArgument) -> None:
-    """Let a blocked task go on: publish the commit it waits with, or try again now that the cause is mended."""
+def task_approve(
+    ctx: typer.Context,
+    which: TaskArgument,
+    answer: Annotated[str, typer.Option("--answer", help="Told to the agent, after the issue's new comments.")] = "",
+) -> None:
+    """Let a blocked task go on: publish the commit it waits with, or try again with what people answered since it asked."""
     from tamma import bootstrap
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        approved = session.operations.approve(session.lookup.task_id(which))
-    typer.echo(f"queued; commit {approved.approved} may be published" if approved.approved else "queued")
+        approval = session.operations.approve(session.lookup.task_id(which), answer=answer)
+    commit = approval.task.approved
+    typer.echo(f"queued; commit {commit} may be published" if commit else "queued")
+    if approval.is_unanswered:
+        typer.echo(
+            "nobody answered: there is no comment since Tamma's last one, so the agent is told nothing new; answer by a "
+            "comment or --answer",
+            err=True,
+        )
 
 
 @task.command("patch")

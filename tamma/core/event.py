@@ -109,7 +109,8 @@ class TaskCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskUnblocked:
-    """A human let a blocked task go on; ``approved`` names the commit that may be published, if that was the question.
+    """A human let a blocked task go on; ``approved`` names the commit that may be published, if that was the question;
+    ``answer`` the blob with what people answered the agent, if anything.
 
     What was away or interrupted it is counted afresh, or the next outage would block the task again at once.
     """
@@ -117,6 +118,7 @@ class TaskUnblocked:
     TYPE: ClassVar[str] = "TASK.UNBLOCK.SUCCEEDED"
     by: str
     approved: Oid | None
+    answer: str = field(default_factory=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

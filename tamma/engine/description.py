@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,14 +11,13 @@ from tamma.core.outward import defused, quoted
 from tamma.core.task import Task
 from tamma.core.words import counted
 from tamma.engine.evidence import evidence_markdown
-from tamma.engine.gate_command import REPORT_VARIABLE
 from tamma.engine.prompts import Snapshot, one_line
 from tamma.engine.rounds import Solution
+from tamma.engine.typed import as_typed, gate_as_typed
 from tamma.ports.workspace import Base
 
 TITLE_CHARS_MAX: Final = 200
 _DETAIL_BYTES_MAX: Final = 2_000
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,26 +72,3 @@ def _reproduction(story: Story) -> list[str]:
     if any("$ENVIRONMENT" in line for line in typed):
         commands.append("ENVIRONMENT=$(mktemp -d); export TAMMA_ENVIRONMENT=$ENVIRONMENT")
     return [f"{fence}sh", *(command.replace(fence, "") for command in (*commands, *typed)), fence]
-
-
-def gate_as_typed(gate: GateSpec) -> str:
-    """A gate as a person types it at the top of the checkout: where it runs, its variables, its command."""
-    env = dict(gate.env)
-    if any(REPORT_VARIABLE in text for text in (*gate.argv, *env.values())):
-        env = {REPORT_VARIABLE: "{report}"} | env
-    pairs = [f"{shlex.quote(name)}={_quoted(value)}" for name, value in env.items()]
-    if not all(map(_NAME.fullmatch, env)):
-        pairs.insert(0, "env")
-    line = " ".join([*pairs, as_typed(gate.argv)])
-    return line if gate.cwd in ("", ".") else f"(cd {shlex.quote(gate.cwd)} && {line})"
-
-
-def as_typed(argv: tuple[str, ...]) -> str:
-    """The command as a person types it, Tamma's placeholders as a variable and a file."""
-    return " ".join(map(_quoted, argv))
-
-
-def _quoted(text: str) -> str:
-    """One word for the shell. The environment's folder is a variable, which only the reader's shell knows."""
-    pieces = text.replace("{report}", "report.xml").split("{environment}")
-    return '"$ENVIRONMENT"'.join(shlex.quote(piece) if piece or len(pieces) == 1 else "" for piece in pieces)

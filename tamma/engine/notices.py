@@ -138,9 +138,14 @@ def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Even
     if salvaged:
         lines.append(f"- the undelivered work is kept: `tamma task patch {task.id}`")
     counters = task.counters
-    lines.append(
-        f"- attempts {counters.attempts}, crashes {counters.crashes}, interruptions {counters.interruptions}, infrastructure {counters.infra}"
-    )
+    spent = {
+        "attempts": counters.attempts,
+        "crashes": counters.crashes,
+        "interruptions": counters.interruptions,
+        "infrastructure": counters.infra,
+    }
+    if any(spent.values()):
+        lines.append("- " + ", ".join(f"{name} {number}" for name, number in spent.items() if number))
     lines += ["", f"What next: {next_step(task, events)}"]
     return lines
 
@@ -162,7 +167,7 @@ def next_step(task: Task, events: Sequence[Event] = ()) -> str:
             )
         case TaskState.BLOCKED:
             return (
-                f"answer it or mend its cause, then `tamma task approve {task.id}` lets it go on; "
+                f"answer by a comment here or mend its cause, then `tamma task approve {task.id}` lets it go on; "
                 f"`tamma task cancel {task.id}` ends it"
             )
         case TaskState.FAILED | TaskState.CANCELLED:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable
+from tamma.core.attempt import Outcome
+from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable, RefusedByPolicy
 from tamma.core.event import TreeAudited, WorkSalvaged, task_stream
 from tamma.core.ids import IssueRef, Oid, TaskId
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.engine.answers import said_since_asked
 from tamma.engine.intake import Intake
 from tamma.engine.notices import judged_commit
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A task that goes on; ``is_unanswered`` if its agent asked something and will be told no more than before."""
+
+    task: Task
+    answer: str
+    is_unanswered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +70,35 @@ class Operations:
             raise NotClaimable(f"task {task.id} has already {task.state}", fix="nothing is left to cancel")
         return self.store.tasks.cancel(task_id, by=self.by, reason=reason, notice=Notice.CANCELLED)
 
-    def approve(self, task_id: TaskId) -> Task:
+    def approve(self, task_id: TaskId, *, answer: str = "") -> Approval:
         """Let a blocked task go on; if its last attempt left a judged commit, that very commit is what may be published.
+        Otherwise the agent is told ``answer`` and what people wrote on the issue since they were asked.
 
-        Raises NotClaimable unless it is blocked.
+        Raises NotClaimable unless it is blocked, RefusedByPolicy for more text than an issue may have.
         """
         task = self.store.tasks.get(task_id)
         if task.state is not TaskState.BLOCKED:
             raise NotClaimable(
                 f"task {task.id} waits for nobody", why=f"it is {task.state}", fix="only a blocked task is approved"
             )
-        return self.store.tasks.unblock(task_id, by=self.by, approved=self._judged_commit(task))
+        commit = self._judged_commit(task)
+        text = "" if commit is not None else self._answer(task, answer)
+        pinned = self.store.blobs.put(text.encode("utf-8", "replace")) if text else None
+        freed = self.store.tasks.unblock(task_id, by=self.by, approved=commit, answer=pinned)
+        is_asked = commit is None and task.outcome == Outcome.BLOCKED
+        return Approval(task=freed, answer=text, is_unanswered=is_asked and not text)
+
+    def _answer(self, task: Task, own: str) -> str:
+        said = said_since_asked(self.forge, task.ref, authors=self.intake.selection.authors)
+        text = "\n\n".join(part for part in (said, f"{self.by} answered:\n{own}" if own.strip() else "") if part)
+        size, size_max = len(text.encode("utf-8", "replace")), self.intake.limits.issue_bytes_max
+        if size > size_max:
+            raise RefusedByPolicy(
+                f"the answers on {task.ref} have {size} bytes",
+                why=f"limits.issue_bytes_max is {size_max}",
+                fix="shorten the comments since Tamma's last one, or raise the limit",
+            )
+        return text
 
     def _judged_commit(self, task: Task) -> Oid | None:
         return judged_commit(task, self.store.events.stream(task_stream(task.id)))

@@ -15,6 +15,7 @@ from tamma.core.errors import PermanentError, TammaError
 from tamma.core.event import ApprovalAsked, EnvironmentPrepared, WorkSalvaged
 from tamma.core.ids import Oid
 from tamma.core.leaks import without_secrets
+from tamma.engine.answers import answers_to
 from tamma.engine.attempt import Attempt
 from tamma.engine.called_off import why_called_off
 from tamma.engine.delivery import Courier, Delivery, marked_head
@@ -156,7 +157,13 @@ class Pipeline:
     def _resolve(
         self, workspace: Workspace, snapshot: Snapshot, environment: Environment | None, *, expected: Oid | None
     ) -> Verdict:
-        solution = Rounds(self.attempt, workspace=workspace, snapshot=snapshot, environment=environment).run()
+        solution = Rounds(
+            self.attempt,
+            workspace=workspace,
+            snapshot=snapshot,
+            environment=environment,
+            answers=answers_to(self.task.id, self.deps.store),
+        ).run()
         if isinstance(solution, Verdict):
             return solution
         stop = self._word_from_the_issue(snapshot, solution.candidate.commit)

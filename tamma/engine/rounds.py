@@ -23,6 +23,7 @@ from tamma.engine.attempt import Attempt, refuse
 from tamma.engine.evidence import repair_feedback
 from tamma.engine.gates import GateInterrupted, GateRunner, GateSite, to_fact
 from tamma.engine.prompts import Snapshot, implement_prompt, one_line, repair_prompt
+from tamma.engine.typed import AGENTS_ENVIRONMENT, gate_as_typed
 from tamma.engine.words import Words
 from tamma.ports.agent import AgentRequest, AgentResult, AgentStatus
 from tamma.ports.environment import Environment
@@ -46,13 +47,20 @@ class Rounds:
     """The rounds of one attempt in one workspace. Used once."""
 
     def __init__(
-        self, attempt: Attempt, *, workspace: Workspace, snapshot: Snapshot, environment: Environment | None
+        self,
+        attempt: Attempt,
+        *,
+        workspace: Workspace,
+        snapshot: Snapshot,
+        environment: Environment | None,
+        answers: tuple[str, ...],
     ) -> None:
         self.attempt = attempt
         self.deps = attempt.deps
         self.plan = attempt.plan
         self.workspace = workspace
         self.snapshot = snapshot
+        self.answers = answers
         self.environment = environment
         self.gates = GateRunner(
             sandbox=attempt.deps.sandbox,
@@ -91,8 +99,11 @@ class Rounds:
         prompt = implement_prompt(
             self.snapshot,
             seed=self.attempt.tag,
-            gates=tuple(f"{gate.name}: {' '.join(gate.argv)}" for gate in self.plan.gates),
+            gates=tuple(
+                f"{gate.name}: {gate_as_typed(gate, environment=AGENTS_ENVIRONMENT)}" for gate in self.plan.gates
+            ),
             protected=self.plan.change.protected_paths,
+            answers=self.answers,
         )
         repairs_max = self.plan.change.repairs_max
         for turn in range(repairs_max + 1):
@@ -115,6 +126,7 @@ class Rounds:
                 feedback=repair_feedback(reports),
                 turn=turn + 1,
                 turns_max=repairs_max,
+                answers=self.answers,
             )
         failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds)
         return Verdict(

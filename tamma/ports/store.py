@@ -166,7 +166,7 @@ class Tasks(Protocol):
         ``notice`` becomes the task's (what the issue has yet to be told), replacing an older one."""
         ...
 
-    def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
+    def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None, answer: BlobId | None = None) -> Task:
         """A human lets a blocked task go on, with outages and interruptions counted afresh. Raises NotClaimable unless it is
         blocked."""
         ...

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tamma.core.gate import GateSpec
-from tamma.engine.description import as_typed, gate_as_typed
+from tamma.engine.typed import as_typed, gate_as_typed
 
 
 @pytest.mark.parametrize(

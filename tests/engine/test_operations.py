@@ -34,11 +34,11 @@ def test_an_approval_outlives_outages(store: PostgresStore, tmp_path: Path) -> N
     operations = Operations(store=store, forge=forge, intake=intake, by="ann")
     task = operations.add(forge.add_issue())
     attempt(store, task.id, Outcome.BLOCKED)
-    assert operations.approve(task.id).approved is None
+    assert operations.approve(task.id).task.approved is None
     attempt(store, task.id, Outcome.BLOCKED, asks=COMMIT)
-    assert operations.approve(task.id).approved == COMMIT
+    assert operations.approve(task.id).task.approved == COMMIT
     for outcome in (Outcome.UNAVAILABLE, Outcome.INTERRUPTED):
         attempt(store, task.id, outcome)
-        assert operations.approve(task.id).approved == COMMIT
+        assert operations.approve(task.id).task.approved == COMMIT
     attempt(store, task.id, Outcome.BLOCKED, asks=OTHER)
-    assert operations.approve(task.id).approved == OTHER
+    assert operations.approve(task.id).task.approved == OTHER

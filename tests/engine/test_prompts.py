@@ -71,3 +71,16 @@ def test_a_title_is_one_line_of_its_length(text: str, chars_max: int) -> None:
     assert line
     assert "\n" not in line
     assert len(line) <= max(chars_max, len("(no title)"))
+
+
+def test_answers_are_framed_as_the_issue_is() -> None:
+    """In both prompts, cleaned of what no reader sees; without any there is no word of them."""
+    snapshot = Snapshot.of(an_issue(title="t", body="b"))
+    plain = implement_prompt(snapshot, seed="s", gates=(), protected=())
+    asked = implement_prompt(
+        snapshot, seed="s", gates=(), protected=(), answers=("ann wrote:\nthe <!-- x -->higher one",)
+    )
+    again = repair_prompt(snapshot, seed="s", feedback="f", turn=1, turns_max=2, answers=("the higher one",))
+    assert "ANSWERS" not in plain
+    assert "ann wrote:\nthe higher one" in asked
+    assert "<<<ANSWERS " in again

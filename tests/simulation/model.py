@@ -13,7 +13,7 @@ from tamma.core.attempt import Decision, Outcome, Phase
 from tamma.core.effect import Effect, EffectKind, EffectState
 from tamma.core.errors import LeaseLost, NotClaimable, TaskCancelled
 from tamma.core.event import AttemptFact, ChangeDelivered
-from tamma.core.ids import IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
+from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
 from tamma.core.lease import Lease
 from tamma.core.task import CLAIMABLE, LIVE, Notice, Task, TaskState, Trigger, advance
 from tamma.ports.store import Claim, TaskDraft
@@ -139,7 +139,7 @@ class ModelTasks:
         told = replace(ended, run_after=None, outcome=Outcome.CANCELLED.value, reason=reason, notice=notice)
         return _next(row, told)
 
-    def unblock(self, wanted: TaskId, *, by: str, approved: Oid | None = None) -> Task:
+    def unblock(self, wanted: TaskId, *, by: str, approved: Oid | None = None, answer: BlobId | None = None) -> Task:
         """Only a blocked one."""
         row = self.store.rows[wanted]
         if row.task.state is not TaskState.BLOCKED:

@@ -27,7 +27,7 @@ from tamma.adapters.postgres.survey import survey
 from tamma.core.attempt import Outcome
 from tamma.core.errors import NoSuchTask, NotClaimable
 from tamma.core.event import NoticeSent, TaskCancelled, TaskCreated, TaskUnblocked, task_stream
-from tamma.core.ids import IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
+from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
 from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
 from tamma.ports.store import Scope, Survey, TaskDraft
@@ -198,9 +198,9 @@ class PostgresTasks:
         row = self._pool.write(_CANCEL, values)
         return self.get(task_id) if row is None else rows.task_of(row)
 
-    def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None) -> Task:
+    def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None, answer: BlobId | None = None) -> Task:
         """A human lets a blocked task go on."""
-        fact = TaskUnblocked(by=by, approved=approved)
+        fact = TaskUnblocked(by=by, approved=approved, answer=answer or "")
         values = {"task_id": rows.text(task_id), "approved": rows.text_or_none(approved), "data": rows.data_of(fact)}
         row = self._pool.write(_UNBLOCK, values)
         if row is None:
