@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,3 +111,13 @@ def test_a_backup_that_cannot_be_made_says_why(project: Project, tmp_path: Path)
     assert_told(project.run("db", "backup", "none/kept.tamma"), 2, "cannot be written", "next:")
     (tmp_path / "other").write_text("x")
     assert_told(project.run("db", "restore", "other"), 2, "no whole backup", "nothing was restored")
+
+
+def test_a_backup_replaces_no_pipe_and_no_device(project: Project, tmp_path: Path) -> None:
+    """What is no file stays as it is: as root, a backup to /dev/null would put a file in its place."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        assert_told(project.run("db", "backup", name), 2, "cannot be written", "not a regular file")
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()

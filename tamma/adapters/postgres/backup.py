@@ -169,6 +169,12 @@ def prove(url: str, source: Path) -> Report:
 @contextmanager
 def _made_whole(target: Path) -> Iterator[Path]:
     """A file beside ``target`` that takes its name when all is on disk, and is gone if anything fails."""
+    if target.exists() and not target.is_file():
+        raise ConfigError(
+            f"{target} cannot be written",
+            why="it is not a regular file, and a backup takes the place of what it is named after",
+            fix="name a file in a folder with room",
+        )
     unfinished = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     try:
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
