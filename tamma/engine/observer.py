@@ -30,12 +30,12 @@ _NOTICES: Final = "notices"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What was seen, and what could not be: ``malformed`` issues, ``away`` repositories and issues of live tasks that are
-    ``unread`` are told, never fatal. ``missed`` names what another look may see; ``moving`` counts the tasks served here
-    that run or wait for a worker; ``looks`` tell which part of everything this was."""
+    ``unread`` are told, never fatal. ``missed`` names what another look may see; ``is_moving`` while tasks served here
+    run or wait for a worker; ``looks`` tell which part of everything this was."""
 
     view: View
     looks: tuple[Look, ...] = ()
-    moving: int = 0
+    is_moving: bool = False
     missed: tuple[str, ...] = ()
     malformed: tuple[Malformed, ...] = ()
     away: tuple[tuple[str, str], ...] = ()
@@ -70,7 +70,7 @@ class Observer:
         return Sighting(
             view=self._with_tasks(view, survey) if survey else view,
             looks=tuple(self._looks),
-            moving=survey.moving if survey else 0,
+            is_moving=survey.is_moving if survey else False,
             missed=(*(name for name, _ in self._away), *self._missed),
             malformed=tuple(self._malformed),
             away=tuple(self._away),

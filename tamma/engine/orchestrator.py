@@ -199,7 +199,7 @@ class Orchestrator:
             self._round.restart()
             self._told_before, self._told_now = self._told_now, set()
             self._forget_told()
-        if actions or sighting.moving or self.dispatcher.running():
+        if actions or sighting.is_moving or self.dispatcher.running():
             self._restart_rest()
             self._missed_looks = 0
             return

@@ -86,7 +86,7 @@ class Survey:
 
     Of everybody: ``expired`` are running tasks whose lease is over; ``occupied`` counts running and reserved tasks by
     (forge, repository). Of the scope: ``ready`` are claimable, due and unreserved tasks it can work on, best first, at most
-    ``limit`` of each repository, and ``first_due`` is when the next will be; ``moving`` counts those that run or can be
+    ``limit`` of each repository, and ``first_due`` is when the next will be; ``is_moving`` if any runs or can be
     worked on, now or later; ``live`` and ``notices`` (their issue has yet to be told) are a page by id, at most ``limit``.
     """
 
@@ -98,7 +98,7 @@ class Survey:
     notices: tuple[Task, ...]
     silent_workers: tuple[WorkerId, ...]
     live: tuple[Task, ...]
-    moving: int
+    is_moving: bool
     running: tuple[Task, ...]
     first_due: datetime | None = None
 

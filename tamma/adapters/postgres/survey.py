@@ -17,29 +17,34 @@ _AT: Final = "%(now)s::timestamptz"
 _NOW: Final = "SELECT tamma_now()"
 _RUNNING: Final = f"""SELECT {TASK_COLUMNS}, lease_expires_at <= {_AT} FROM task WHERE {IS_RUNNING}
     ORDER BY created_at, id"""
-_IS_SERVED: Final = "forge = %(forge)s AND repository = ANY(%(repositories)s::text[])"
-_IS_WORKABLE: Final = (
-    "forge = %(forge)s AND repository = ANY(%(workable)s::text[]) AND capabilities <@ %(capabilities)s::text[]"
-)
+_OF_WORKABLE: Final = "unnest(%(workable)s::text[]) AS place (name) CROSS JOIN LATERAL"
+_OF_SERVED: Final = "unnest(%(repositories)s::text[]) AS place (name) CROSS JOIN LATERAL"
+_IS_THERE: Final = "forge = %(forge)s AND repository = place.name"
+_IS_ABLE: Final = "CASE WHEN capabilities <@ %(capabilities)s::text[] THEN true ELSE false END"
+# Not limited here: who dispatches holds these to `limits.running` and its share of each repository.
 # So many of each repository: the queue of a busy one must not hide that of another. Each is read from its own part of the
 # index and no further; inside CASE, since the planner thinks <@ to be so rare that it would read and sort the whole queue.
-READY: Final = f"""SELECT ready.* FROM unnest(%(workable)s::text[]) AS place (name) CROSS JOIN LATERAL
-    (SELECT {TASK_COLUMNS} FROM task WHERE forge = %(forge)s AND repository = place.name AND {IS_CLAIMABLE}
+READY: Final = f"""SELECT ready.* FROM {_OF_WORKABLE}
+    (SELECT {TASK_COLUMNS} FROM task WHERE {_IS_THERE} AND {IS_CLAIMABLE}
      AND {IS_DUE.format(now=_AT)} AND {IS_UNRESERVED.format(now=_AT)}
-     AND CASE WHEN capabilities <@ %(capabilities)s::text[] THEN true ELSE false END
+     AND {_IS_ABLE}
      ORDER BY priority DESC, created_at, id LIMIT %(limit)s) AS ready ORDER BY priority DESC, created_at, id"""
 _RESERVED: Final = f"""SELECT id, forge, repository, dispatched_by, dispatch_until, dispatch_until <= {_AT} FROM task
     WHERE dispatched_by IS NOT NULL ORDER BY dispatch_until"""
-_NOTICES: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE notice IS NOT NULL AND {_IS_SERVED}
-    AND id > %(notices_after)s ORDER BY id LIMIT %(limit)s"""
+NOTICES: Final = f"""SELECT untold.* FROM {_OF_SERVED}
+    (SELECT {TASK_COLUMNS} FROM task WHERE {_IS_THERE} AND notice IS NOT NULL AND id > %(notices_after)s
+     ORDER BY id LIMIT %(limit)s) AS untold ORDER BY id LIMIT %(limit)s"""
 _SILENT: Final = f"""SELECT id FROM worker WHERE state IN ('online', 'draining')
     AND last_beat_at < {_AT} - %(patience)s::interval ORDER BY last_beat_at LIMIT %(limit)s"""
-_LIVE: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE {IS_LIVE} AND {_IS_SERVED} AND id > %(live_after)s
-    ORDER BY id LIMIT %(limit)s"""
-_MOVING: Final = f"""SELECT (SELECT count(*) FROM task WHERE {IS_RUNNING} AND {_IS_SERVED})
-    + (SELECT count(*) FROM task WHERE {IS_CLAIMABLE} AND {_IS_WORKABLE})"""
-_FIRST_DUE: Final = f"""SELECT min(run_after) FROM task WHERE {IS_CLAIMABLE} AND state = '{TaskState.RETRYABLE}'
-    AND run_after > {_AT} AND {_IS_WORKABLE}"""
+LIVE: Final = f"""SELECT live.* FROM {_OF_SERVED}
+    (SELECT {TASK_COLUMNS} FROM task WHERE {_IS_THERE} AND {IS_LIVE} AND id > %(live_after)s
+     ORDER BY id LIMIT %(limit)s) AS live ORDER BY id LIMIT %(limit)s"""
+WAITING: Final = f"""SELECT EXISTS (SELECT FROM {_OF_WORKABLE}
+    (SELECT id FROM task WHERE {_IS_THERE} AND {IS_CLAIMABLE} AND {_IS_ABLE}
+     ORDER BY priority DESC, created_at, id LIMIT 1) AS one)"""
+FIRST_DUE: Final = f"""SELECT min(one.run_after) FROM {_OF_WORKABLE}
+    (SELECT run_after FROM task WHERE {_IS_THERE} AND state = '{TaskState.RETRYABLE}' AND run_after > {_AT} AND {_IS_ABLE}
+     ORDER BY run_after LIMIT 1) AS one"""
 
 
 def survey(
@@ -64,10 +69,11 @@ def survey(
         running = [(rows.task_of(row[:-1]), bool(row[-1])) for row in read(_RUNNING)]
         ready = [rows.task_of(row) for row in read(READY)]
         reserved = read(_RESERVED)
-        notices = [rows.task_of(row) for row in read(_NOTICES)]
+        notices = [rows.task_of(row) for row in read(NOTICES)]
         silent = [WorkerId(row[0]) for row in read(_SILENT)]
-        live = [rows.task_of(row) for row in read(_LIVE)]
-        moving, first_due = read(_MOVING)[0][0], read(_FIRST_DUE)[0][0]
+        live = [rows.task_of(row) for row in read(LIVE)]
+        is_waiting, first_due = read(WAITING)[0][0], read(FIRST_DUE)[0][0]
+    is_running = any(task.ref.forge == scope.forge and task.ref.repository in scope.repositories for task, _ in running)
     occupied: dict[tuple[str, str], int] = {}
     places = [(task.ref.forge, task.ref.repository) for task, _ in running]
     for place in places + [(row[1], row[2]) for row in reserved if not row[5]]:
@@ -81,7 +87,7 @@ def survey(
         notices=tuple(notices),
         silent_workers=tuple(silent),
         live=tuple(live),
-        moving=moving,
+        is_moving=is_running or is_waiting,
         running=tuple(task for task, _ in running),
         first_due=None if first_due is None else rows.utc(first_due),
     )

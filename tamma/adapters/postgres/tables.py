@@ -150,7 +150,9 @@ Index(
 )
 Index("task_running", task.c.created_at, postgresql_where=text("state = 'running'"))
 Index("task_reserved", task.c.dispatch_until, postgresql_where=text("dispatched_by IS NOT NULL"))
-Index("task_notices", task.c.created_at, postgresql_where=text("notice IS NOT NULL"))
+Index("task_notices", task.c.forge, task.c.repository, task.c.id, postgresql_where=text("notice IS NOT NULL"))
+Index("task_pages", task.c.forge, task.c.repository, task.c.id, postgresql_where=text(_one_of("state", LIVE)))
+Index("task_due", task.c.forge, task.c.repository, task.c.run_after, postgresql_where=text("state = 'retryable'"))
 Index("task_newest", desc(task.c.created_at), task.c.id)
 
 event: Final = Table(

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import psycopg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -24,6 +25,8 @@ LONG_QUEUE = """INSERT INTO task (id, forge, repository, issue, kind, generation
         correlation, created_at, asked_by)
     SELECT 'new' || n, 'local', CASE WHEN n % 100 = 0 THEN 'other' ELSE 'demo' END, 'q' || n, 'resolve', 1, 'queued', '', '',
         '', '', now(), '' FROM generate_series(1, 20000) AS n"""
+LATER = """UPDATE task SET state = 'retryable', run_after = now() + interval '1 hour', outcome = 'unavailable',
+        notice = 'escalated'"""
 TYPES = {"worker": ("text", "'w'"), "capabilities": ("text[]", "'{}'"), "duration": ("interval", "'60s'")}
 
 
@@ -53,8 +56,35 @@ def test_a_tick_reads_of_a_long_queue_what_it_can_use(database_url: str) -> None
     assert row is not None
     scans = [node for node in _nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "task"]
     assert [node.get("Index Name") for node in scans] == ["task_ready"]
-    read = sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
-    assert read == 200
+    assert _read(scans) == 200
+
+
+@pytest.mark.parametrize(
+    ("statement", "index", "read"),
+    [
+        pytest.param(survey.LIVE, "task_pages", 200, id="live"),
+        pytest.param(survey.NOTICES, "task_notices", 200, id="notices"),
+        pytest.param(survey.WAITING, "task_ready", 1, id="waiting"),
+        pytest.param(survey.FIRST_DUE, "task_due", 2, id="first-due"),
+    ],
+)
+def test_a_tick_reads_pages_and_first_rows_only(database_url: str, statement: str, index: str, read: int) -> None:
+    """Of 20,000 tasks in two repositories at most a page of each, or the one row that answers."""
+    asked: dict[str, Any] = {
+        "forge": "local",
+        "workable": ["demo", "other"],
+        "repositories": ["demo", "other"],
+        "capabilities": [],
+    }
+    asked |= {"now": "now", "limit": 100, "live_after": "", "notices_after": ""}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for prepare in (LONG_QUEUE, LATER, "ANALYZE task"):
+            connection.execute(prepare)
+        row = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {statement}", asked).fetchone()
+    assert row is not None
+    scans = [node for node in _nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "task"]
+    assert [node.get("Index Name") for node in scans] == [index]
+    assert _read(scans) == read
 
 
 def test_the_migrations_make_the_declared_tables(database_url: str) -> None:
@@ -75,6 +105,10 @@ def _numbered(name: str, names: list[str]) -> str:
     if name not in names:
         names.append(name)
     return f"${names.index(name) + 1}"
+
+
+def _read(scans: list[dict[str, Any]]) -> int:
+    return sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
 
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:

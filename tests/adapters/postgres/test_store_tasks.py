@@ -217,7 +217,7 @@ def test_the_survey_tells_what_a_tick_needs(world: World) -> None:
     running, ready = world.claimed(3).task, world.task(4)
     now = store.tasks.survey(SCOPE, limit=10, beat=MINUTE, missed_beats_max=3)
     assert (now.ready, now.running, now.expired) == ((ready,), (running,), ())
-    assert (now.notices, now.silent_workers, now.moving) == ((untold,), (), 3)
+    assert (now.notices, now.silent_workers, now.is_moving) == ((untold,), (), True)
     assert {task.id for task in now.live} == {waiting.id, running.id, ready.id}
     assert now.first_due == waiting.run_after
     with world.later(by=timedelta(hours=1)) as later:
@@ -238,7 +238,7 @@ def test_the_queues_of_others_hide_no_task(world: World) -> None:
     scope = replace(SCOPE, repositories=frozenset({"demo", "unfit", "young"}), workable=frozenset({"demo", "young"}))
     found = store.tasks.survey(scope, limit=2, beat=MINUTE, missed_beats_max=3)
     assert [task.ref.repository for task in found.ready] == ["demo", "demo", "young"]
-    assert (found.ready[-1], found.moving) == (last, 5)
+    assert (found.ready[-1], found.is_moving) == (last, True)
     strong = store.tasks.survey(
         replace(scope, capabilities=frozenset({"gpu"})), limit=2, beat=MINUTE, missed_beats_max=3
     )
