@@ -63,9 +63,9 @@ def events(
         wanted, check = _wanted(session, issue=issue, task=task, tag=tag)
         until = None if at is None else parse_moment(at, now=session.store.ping())
         first, cursor = newest(session.store.events, tag=wanted, limit=limit, is_followed=follow, at=until)
+        _tell_archived(session.store.events, tag=wanted, at=until)
         for event in first:
             show(event)
-        _tell_archived(session.store.events, tag=wanted, at=until)
         if not first:
             check()
             say(

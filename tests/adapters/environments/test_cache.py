@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,8 @@ from tamma.adapters.environments import CachedEnvironments
 from tamma.adapters.environments.away import reason_away
 from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, SetupUnavailable
 from tests.support.machine import PATH, PYTHON, a_sandbox, a_tag, alive, eventually
+
+TAG = f"t{os.getpid()}:1"  # of this process alone: a sweep by another test's tag would end what runs here
 
 BUILDER = """
 import sys
@@ -48,7 +51,7 @@ class World:
 
     @contextmanager
     def prepare(
-        self, spec: EnvironmentSpec, *, tag: str = "t:1", should_stop: Callable[[], bool] | None = None
+        self, spec: EnvironmentSpec, *, tag: str = TAG, should_stop: Callable[[], bool] | None = None
     ) -> Iterator[Environment]:
         """Never None."""
         with self.cache.prepare(
@@ -59,14 +62,14 @@ class World:
 
     def key(self, spec: EnvironmentSpec) -> str:
         """What it would be stored under."""
-        return self.cache.key(spec, read_input=self.files.get, tag="t:1")
+        return self.cache.key(spec, read_input=self.files.get, tag=TAG)
 
 
 def spec(script: str, *, inputs: tuple[str, ...] = (), seconds: float = 60) -> EnvironmentSpec:
     return EnvironmentSpec(setup=(("sh", "-c", script),), inputs=inputs, timeout=timedelta(seconds=seconds))
 
 
-def builder(root: Path, script: str, tag: str = "t:1") -> subprocess.Popen[str]:
+def builder(root: Path, script: str, tag: str = TAG) -> subprocess.Popen[str]:
     return subprocess.Popen([PYTHON, "-c", BUILDER, str(root), script, tag], stdout=subprocess.PIPE, text=True)
 
 
