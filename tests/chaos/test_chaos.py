@@ -33,6 +33,7 @@ def test_workers_are_killed_at_every_boundary_there_is() -> None:
     assert set(PLACES) == FAIL_POINTS
 
 
+@pytest.mark.timeout(660)
 def test_a_storm_costs_nothing() -> None:
     """Two minutes of it, and a hundred kills: every issue is delivered once, every invariant holds, what is used up is flat."""
     argv = [sys.executable, "-m", "tests.chaos", "--minutes", "2", "--kills", "100", "--seed", "20", "--json"]
