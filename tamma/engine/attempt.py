@@ -85,7 +85,7 @@ class Attempt:
     def prove_lease(self) -> None:
         """As ``check``, and at the database now: not by what we remember."""
         self.check()
-        self.deps.store.claims.renew(self.lease, duration=self.deps.policies.leases.duration)
+        self.deps.store.claims.renew(self.lease, duration=self.deps.policies.leases.duration).check()
 
 
 def refuse(sentences: tuple[str, ...]) -> RefusedByPolicy:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from tamma.core.errors import LeaseLost, TaskCancelled, TransientError
 from tamma.core.ids import WorkerId
@@ -19,24 +19,14 @@ from tamma.ports.system import Clock
 _AGAIN: Final = 4  # a beat that failed is tried again after such a part of its time
 
 
-class Heartbeat(AbstractContextManager["Heartbeat"]):
-    """Renews until left, also while a stopped attempt is being settled. The moment of the last success is taken *before*
-    the request (at first the claim's, ``asked_at``), on the monotonic clock, so that a worker that was stopped or cut off
-    stops before its lease is over, without asking anybody (self-fencing)."""
+class _Beating(AbstractContextManager[object]):
+    """A thread that beats until it is left, and keeps no process from ending."""
 
-    def __init__(
-        self, *, open_store: Callable[[], Store], lease: Lease, policy: LeasePolicy, clock: Clock, asked_at: float
-    ) -> None:
-        self._open_store = open_store
-        self._lease = lease
-        self._policy = policy
-        self._clock = clock
+    def __init__(self, beat_until_left: Callable[[], None], *, name: str) -> None:
         self._left = threading.Event()
-        self._lost: LeaseLost | TaskCancelled | None = None
-        self._renewed_at = asked_at
-        self._thread = threading.Thread(target=self._beat_until_left, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=beat_until_left, name=name, daemon=True)
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Self:
         """Start beating."""
         self._thread.start()
         return self
@@ -44,9 +34,35 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop beating; returns at once even if the database does not answer."""
+        """Stop beating; returns soon even if the database does not answer."""
         self._left.set()
         self._thread.join(timeout=2)
+
+
+class Heartbeat(_Beating):
+    """Renews until left, also while a stopped attempt is being settled. The moment of the last success is taken *before*
+    the request (at first the claim's, ``asked_at``), on the monotonic clock, so that a worker that was stopped or cut off
+    stops before its lease is over, without asking anybody (self-fencing). Each reply may call the task off, and then the
+    attempt is over; or ask the worker to drain, and then ``drain`` is called."""
+
+    def __init__(
+        self,
+        *,
+        open_store: Callable[[], Store],
+        lease: Lease,
+        policy: LeasePolicy,
+        clock: Clock,
+        asked_at: float,
+        drain: Callable[[], object],
+    ) -> None:
+        super().__init__(self._beat_until_left, name="heartbeat")
+        self._open_store = open_store
+        self._lease = lease
+        self._policy = policy
+        self._clock = clock
+        self._drain = drain
+        self._lost: LeaseLost | TaskCancelled | None = None
+        self._renewed_at = asked_at
 
     @property
     def is_over(self) -> bool:
@@ -86,8 +102,11 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
                 asked_at = self._clock.monotonic()
                 try:
                     store = store or self._open_store()
-                    store.claims.renew(self._lease, duration=self._policy.duration)
+                    reply = store.claims.renew(self._lease, duration=self._policy.duration)
+                    reply.check()
                     self._renewed_at, pause = asked_at, beat
+                    if reply.drain:
+                        self._drain()
                     store.workers.beat(self._lease.worker)
                 except TransientError:
                     pause = beat / _AGAIN
@@ -96,27 +115,14 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
                 store.close()
 
 
-class Pulse(AbstractContextManager["Pulse"]):
+class Pulse(_Beating):
     """Beats for a registered process until left, however long what it does takes; a beat that fails is the next one's."""
 
     def __init__(self, workers: Workers, *, worker: WorkerId, beat: timedelta) -> None:
+        super().__init__(self._beat_until_left, name="pulse")
         self._workers = workers
         self._worker = worker
         self._beat = beat
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_left, name="pulse", daemon=True)
-
-    def __enter__(self) -> Pulse:
-        """Start beating."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop beating; returns soon even if the database does not answer."""
-        self._left.set()
-        self._thread.join(timeout=2)
 
     def _beat_until_left(self) -> None:
         while not self._left.wait(self._beat.total_seconds()):

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tamma.core.attempt import Outcome, Phase, Verdict, judge
 from tamma.core.errors import (
@@ -99,6 +100,7 @@ def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
         policy=deps.policies.leases,
         clock=deps.clock,
         asked_at=asked_at,
+        drain=partial(_drain, deps),
     ) as beat:
         verdict, failure = _attempt(claim, deps, beat)
         if isinstance(failure, LeaseLost | TaskCancelled):
@@ -115,6 +117,12 @@ def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
                 exit_code=error.exit_code, reason=f"{verdict.reason}; could not settle: {error}", fix=error.fix
             )
     return _explain(result, failure, deps)
+
+
+def _drain(deps: WorkerDeps) -> None:
+    """As at a SIGTERM; a signal that came first has its own exit code."""
+    if not deps.interruption.is_set:
+        deps.interruption.set(ExitCode.SIGTERM)
 
 
 def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, BaseException | None]:

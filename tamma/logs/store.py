@@ -23,7 +23,7 @@ from tamma.core.event import (
     task_stream,
 )
 from tamma.core.ids import CorrelationId, TaskId, WorkerId
-from tamma.core.lease import Lease
+from tamma.core.lease import Lease, Renewal
 from tamma.core.task import Task
 from tamma.logs.setup import log_fact
 from tamma.ports.store import BaselineCache, Blobs, Claim, Claims, Effects, Events, Pauses, Store, Tasks, Workers
@@ -129,7 +129,7 @@ class LoggedClaims:
         claim = self._claims.claim_next(worker=worker, capabilities=capabilities, duration=duration)
         return self._speaker.claimed(claim) if claim else None
 
-    def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
+    def renew(self, lease: Lease, *, duration: timedelta) -> Renewal:
         """No fact, no line."""
         return self._claims.renew(lease, duration=duration)
 

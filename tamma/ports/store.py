@@ -16,7 +16,7 @@ from tamma.core.effect import Effect, EffectKind
 from tamma.core.event import AttemptFact, Event, Fact, WorkSalvaged
 from tamma.core.fold import Tables
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
-from tamma.core.lease import Lease
+from tamma.core.lease import Lease, Renewal
 from tamma.core.pause import Pause
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.core.worker import WorkerRecord as WorkerRecord
@@ -178,7 +178,7 @@ class Tasks(Protocol):
 
 class Claims(Protocol):
     """The attempt's own writes. All but the claims raise LeaseLost when the lease is not ours or over, and TaskCancelled
-    when the task was cancelled under this epoch."""
+    when the task was cancelled under this epoch; a renewal says that in its reply."""
 
     def claim(self, task_id: TaskId, *, worker: WorkerId, duration: timedelta) -> Claim:
         """By id: ignores due time, rank, limits and reservations. Raises NoSuchTask, NotClaimable."""
@@ -188,8 +188,8 @@ class Claims(Protocol):
         """The best due, unreserved task whose wanted capabilities are a subset of ours; None if there is none."""
         ...
 
-    def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
-        """More time. Writes no event: expiry is volatile."""
+    def renew(self, lease: Lease, *, duration: timedelta) -> Renewal:
+        """More time, and what the worker is asked for meanwhile. Writes no event: expiry is volatile."""
         ...
 
     def enter(self, lease: Lease, phase: Phase) -> None:

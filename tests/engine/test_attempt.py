@@ -62,7 +62,7 @@ def an_attempt(world: World, claim: Claim, *, places: Places | None = None, aske
     )  # fmt: skip
     at = CLOCK.monotonic() if asked_at is None else asked_at
     heart = Heartbeat(
-        open_store=lambda: world.store, lease=claim.lease, policy=policies.leases, clock=CLOCK, asked_at=at
+        open_store=lambda: world.store, lease=claim.lease, policy=policies.leases, clock=CLOCK, asked_at=at, drain=int
     )
     return Attempt(deps, claim=claim, heartbeat=heart)
 

@@ -15,7 +15,7 @@ from tamma.core.attempt import Outcome
 from tamma.core.errors import ConfigError, LeaseLost, TaskCancelled
 from tamma.core.policy import LeasePolicy
 from tamma.engine.heartbeat import Heartbeat, Pulse
-from tamma.ports.store import Claim, Store, WorkerRole
+from tamma.ports.store import Claim, Store, WorkerRole, WorkerState
 from tests.adapters.postgres.store_world import ANN, World, decided, open_store
 from tests.support.machine import eventually
 from tests.support.wire import a_wire
@@ -32,10 +32,15 @@ def world(database_url: str) -> Iterator[World]:
 
 
 def beating(
-    claim: Claim, open_store: Callable[[], Store], *, policy: LeasePolicy = QUICK, asked_at: float | None = None
+    claim: Claim,
+    open_store: Callable[[], Store],
+    *,
+    policy: LeasePolicy = QUICK,
+    asked_at: float | None = None,
+    drain: Callable[[], object] = int,
 ) -> Heartbeat:
     at = CLOCK.monotonic() if asked_at is None else asked_at
-    return Heartbeat(open_store=open_store, lease=claim.lease, policy=policy, clock=CLOCK, asked_at=at)
+    return Heartbeat(open_store=open_store, lease=claim.lease, policy=policy, clock=CLOCK, asked_at=at, drain=drain)
 
 
 def test_a_worker_that_is_cut_off_stops_before_its_lease_is_over(world: World) -> None:
@@ -114,6 +119,18 @@ def test_a_cancelled_task_is_told_as_one(world: World) -> None:
                 heart.check()
 
 
+def test_a_worker_is_asked_to_drain_by_the_reply_to_its_beat(world: World) -> None:
+    """And keeps its lease meanwhile; before somebody asked, it is not."""
+    world.store.workers.register(ANN, host="h", pid=1, role=WorkerRole.WORKER, release="r", capabilities=())
+    claim, asked = world.claimed(1, duration=QUICK.duration), threading.Event()
+    with beating(claim, lambda: open_store(world.url), drain=asked.set) as heart:
+        eventually(lambda: world.store.tasks.lease(claim.task.id) != claim.lease)
+        assert not asked.is_set()
+        world.store.workers.change_state(ANN, WorkerState.DRAINING, reason="the host is needed")
+        eventually(asked.is_set)
+        heart.check()
+
+
 def alive(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == name]
 
@@ -175,6 +192,11 @@ def test_a_worker_stops_in_the_moment_of_its_fence(world: World) -> None:
     claim, policy = world.claimed(1), LeasePolicy(duration=timedelta(seconds=1.5))  # a fence that a float can tell
     for asked_at, is_over in ((99.0, True), (99.001, False)):
         heart = Heartbeat(
-            open_store=lambda: world.store, lease=claim.lease, policy=policy, clock=Stopped(), asked_at=asked_at
+            open_store=lambda: world.store,
+            lease=claim.lease,
+            policy=policy,
+            clock=Stopped(),
+            asked_at=asked_at,
+            drain=int,
         )
         assert heart.is_over == is_over

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tamma.core.event import ApprovalAsked
 from tamma.core.ids import TaskId
-from tests.faults.world import ended, epochs, finish, finished, hold_agents, queue, start_work, wait_for_event
+from tamma.ports.store import WorkerState
+from tests.adapters.postgres.store_world import open_store
+from tests.faults.world import (
+    assert_delivered_once,
+    ended,
+    epochs,
+    finish,
+    finished,
+    hold_agents,
+    queue,
+    start_work,
+    wait_for_event,
+)
 from tests.support.project import GATE, Project, git
 
 APPROVE = GATE + "\n[change]\napprove_before_publish = true\n"
@@ -73,6 +86,39 @@ def test_an_issue_called_off_meanwhile_gets_no_branch(project: Project, matter: 
     assert project.state() == ("cancelled", "cancelled")
     assert project.branches() == {}
     assert project.changes() == []
+
+
+def test_a_cancelled_task_stops_its_agent_within_a_beat(project: Project) -> None:
+    """`task cancel` while it works, long before the lease is over: 4, no attempt charged, nothing shown, the work kept."""
+    hold_agents(project)
+    [task] = queue(project)
+    worker = start_work(project, task, **PATIENT)
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    finished(project.run("task", "cancel", task))
+    done = ended(worker, seconds=15)
+    assert done.code == 4, (done.err, done.out)
+    assert project.state() == ("cancelled", "cancelled")
+    assert project.rows("SELECT attempts, infra, interruptions, crashes FROM task") == [(0, 0, 0, 0)]
+    assert (project.branches(), project.changes()) == ({}, [])
+    assert "a + b" in finished(project.run("task", "patch", task)).out
+
+
+def test_a_worker_told_to_drain_gives_its_lease_back(project: Project) -> None:
+    """Wherever it runs, by its row in the registry alone: as at SIGTERM, and the next one delivers."""
+    go = hold_agents(project)
+    [task] = queue(project)
+    worker = start_work(project, task, **PATIENT)
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    with closing(open_store(project.database_url)) as store:
+        [mine] = store.workers.list(states=[WorkerState.ONLINE])
+        store.workers.change_state(mine.id, WorkerState.DRAINING, reason="the host is needed")
+    done = ended(worker, seconds=15)
+    assert done.code == 143, (done.err, done.out)
+    assert project.state() == ("queued", "interrupted")
+    assert project.rows("SELECT attempts, infra, interruptions, crashes FROM task") == [(0, 0, 1, 0)]
+    go.touch()
+    finish(project)
+    assert_delivered_once(project, "1")
 
 
 def test_a_loop_calls_off_what_runs_for_a_closed_issue(project: Project) -> None:

@@ -89,12 +89,18 @@ SABOTAGES: Final = {
     ),
     "worker: the lease is proven before each effect": Sabotage(
         file="tamma/engine/attempt.py",
-        guard="self.deps.store.claims.renew(self.lease, duration=self.deps.policies.leases.duration)", instead="pass",
+        guard="self.deps.store.claims.renew(self.lease, duration=self.deps.policies.leases.duration).check()", instead="pass",
         noticed_by="tests/engine/test_attempt.py",
     ),
     "worker: stops before its lease is over": Sabotage(
         file="tamma/engine/heartbeat.py", guard="return self._clock.monotonic() - self._renewed_at >=",
         instead="return False and self._clock.monotonic() - self._renewed_at >=", noticed_by="tests/engine/test_heartbeat.py",
+    ),
+    "worker: a beat's reply calls the task off": Sabotage(
+        file="tamma/core/lease.py", guard="if self.cancel:", instead="if False:", noticed_by="tests/engine/test_heartbeat.py",
+    ),
+    "worker: a beat's reply drains it": Sabotage(
+        file="tamma/engine/heartbeat.py", guard="if reply.drain:", instead="if False:", noticed_by="tests/engine/test_heartbeat.py",
     ),
     "loop: signs of life while it drains": Sabotage(
         file="tamma/engine/orchestrator.py", guard="with Pulse(self.store.workers, worker=me.id, beat=self.policies.leases.beat):",

@@ -145,7 +145,7 @@ def _attempt(world: World, task: Task, lease: Lease) -> Iterator[str]:
     world.intended(store.effects.intend(lease, key=key, kind=EffectKind.PUSH, intent={"commit": commit}))
     world.write(lease)
     yield "push intended"
-    store.claims.renew(lease, duration=LEASE)
+    store.claims.renew(lease, duration=LEASE).check()
     yield "push begun"
     if not forge.push(number, commit, expected=expected):
         return
@@ -157,7 +157,7 @@ def _attempt(world: World, task: Task, lease: Lease) -> Iterator[str]:
     key = effect_key(task.id, EffectKind.CHANGE, commit)
     world.intended(store.effects.intend(lease, key=key, kind=EffectKind.CHANGE, intent={"commit": commit}))
     yield "change intended"
-    store.claims.renew(lease, duration=LEASE)
+    store.claims.renew(lease, duration=LEASE).check()
     yield "change begun"
     change = forge.open_change(number, task.id, commit)
     yield "change opened"

@@ -14,7 +14,7 @@ from tamma.core.effect import Effect, EffectKind, EffectState
 from tamma.core.errors import LeaseLost, NotClaimable, TaskCancelled
 from tamma.core.event import AttemptFact, ChangeDelivered
 from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId, correlation_id, task_id
-from tamma.core.lease import Lease
+from tamma.core.lease import Lease, Renewal
 from tamma.core.task import CLAIMABLE, LIVE, Notice, Task, TaskState, Trigger, advance
 from tamma.ports.store import Claim, TaskDraft
 
@@ -179,11 +179,14 @@ class ModelClaims:
             task=_next(row, task), lease=Lease(task_id=wanted, epoch=task.epoch, worker=worker, expires_at=until)
         )
 
-    def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
+    def renew(self, lease: Lease, *, duration: timedelta) -> Renewal:
         """More time, never less."""
-        row = self._held(lease)
+        try:
+            row = self._held(lease)
+        except TaskCancelled:
+            return Renewal(lease=lease, cancel=True)
         row.lease_until = max(row.lease_until or BEGIN, self.store.now + duration)
-        return replace(lease, expires_at=row.lease_until)
+        return Renewal(lease=replace(lease, expires_at=row.lease_until))
 
     def enter(self, lease: Lease, phase: Phase) -> None:
         """The next phase."""

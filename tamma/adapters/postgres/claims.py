@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -38,8 +39,9 @@ from tamma.core.event import (
     WorkSalvaged,
 )
 from tamma.core.ids import TaskId, WorkerId
-from tamma.core.lease import Lease
+from tamma.core.lease import Lease, Renewal, called_off
 from tamma.core.task import TERMINAL, Task, TaskState, Trigger, next_state
+from tamma.core.worker import WorkerState
 from tamma.ports.store import Claim
 
 _CLAIMED: Final = next_state(TaskState.QUEUED, Trigger.CLAIM)
@@ -76,10 +78,10 @@ _OURS: Final = (
 _OURS_ONE: Final = f"{_OURS} AND id = %(task_id)s"
 _OURS_NEXT: Final = f"{_OURS} ORDER BY lease_expires_at DESC LIMIT 1"
 
-_RENEW: Final = (
-    f"UPDATE task SET lease_expires_at = greatest(lease_expires_at, tamma_now() + %(duration)s) WHERE {LEASE} "
-    "RETURNING lease_expires_at"
-)
+_RENEW: Final = f"""WITH renewed AS (UPDATE task SET lease_expires_at = greatest(lease_expires_at, tamma_now() + %(duration)s)
+        WHERE {LEASE} RETURNING lease_expires_at)
+    SELECT (SELECT lease_expires_at FROM renewed),
+        EXISTS (SELECT FROM worker WHERE id = %(worker)s AND state = '{WorkerState.DRAINING}')"""
 _ENTER: Final = change(
     held=HELD,
     sets="phase = %(phase)s",
@@ -174,12 +176,17 @@ class PostgresClaims:
         row = self._pool.repeat(claim, then=lambda: self._pool.once(_OURS_NEXT, wanted) or claim())
         return None if row is None else _claim_of(row, worker)
 
-    def renew(self, lease: Lease, *, duration: timedelta) -> Lease:
-        """More time, never less."""
+    def renew(self, lease: Lease, *, duration: timedelta) -> Renewal:
+        """More time, never less; and what the worker is asked for, by the same statement."""
         row = self._pool.one(_RENEW, {**held(lease), "duration": duration})
-        if row is None:
-            raise lost(self._pool, lease)
-        return Lease(task_id=lease.task_id, epoch=lease.epoch, worker=lease.worker, expires_at=rows.utc(row[0]))
+        assert row is not None
+        expires_at, is_draining = row
+        if expires_at is not None:
+            return Renewal(lease=replace(lease, expires_at=rows.utc(expires_at)), drain=is_draining)
+        # Asked only now, in a snapshot of its own: a renewal that waited for whoever cancels would still see the task run.
+        if isinstance(error := lost(self._pool, lease), TaskCancelled):
+            return Renewal(lease=lease, cancel=True, drain=is_draining)
+        raise error
 
     def enter(self, lease: Lease, phase: Phase) -> None:
         """The attempt goes on to its next phase."""
@@ -315,7 +322,7 @@ def lost(pool: Pool, lease: Lease) -> LeaseLost | TaskCancelled:
         return LeaseLost(what, why="the task is not in this database")
     state, epoch, worker = row
     if state == TaskState.CANCELLED and epoch == lease.epoch:
-        return TaskCancelled(f"task {lease.task_id} was cancelled", why="by a human or by its issue's state")
+        return called_off(lease.task_id)
     if epoch != lease.epoch:
         return LeaseLost(what, why=f"epoch {epoch} has begun" + (f" on {worker}" if worker else ""))
     if state != TaskState.RUNNING:

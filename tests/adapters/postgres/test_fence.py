@@ -77,8 +77,8 @@ def test_a_lease_is_renewed_from_the_databases_time_and_never_shortened(world: W
     claim = world.claimed(1)
     now = claim.lease.expires_at - timedelta(seconds=10)
     with world.at(now) as store:
-        assert store.claims.renew(claim.lease, duration=MINUTE).expires_at == now + MINUTE
-        assert store.claims.renew(claim.lease, duration=INSTANT).expires_at == now + MINUTE
+        assert store.claims.renew(claim.lease, duration=MINUTE).lease.expires_at == now + MINUTE
+        assert store.claims.renew(claim.lease, duration=INSTANT).lease.expires_at == now + MINUTE
 
 
 def test_what_is_due_is_due_in_that_moment(world: World) -> None:

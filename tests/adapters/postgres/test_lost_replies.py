@@ -47,7 +47,7 @@ def test_a_claim_whose_reply_was_lost_is_ours(wired: Wired) -> None:
     claim = wired.store.claims.claim(task.id, worker=ANN, duration=MINUTE)
     assert (wired.wire.cuts, claim.task.epoch, claim.lease.epoch) == (1, 1, 1)
     assert wired.types(task.id) == ["TASK.CREATE.SUCCEEDED", "TASK.CLAIM.SUCCEEDED"]
-    assert wired.store.claims.renew(claim.lease, duration=MINUTE).expires_at >= claim.lease.expires_at
+    assert wired.store.claims.renew(claim.lease, duration=MINUTE).lease.expires_at >= claim.lease.expires_at
 
 
 def test_a_claim_of_the_next_task_whose_reply_was_lost_takes_no_second_one(wired: Wired) -> None:

@@ -30,7 +30,7 @@ def writes(store: Store, claim: Claim) -> list[tuple[str, object]]:
     """Every fenced write of an attempt, by name."""
     lease, claims, effects = claim.lease, store.claims, store.effects
     return [
-        ("renew", lambda: claims.renew(lease, duration=MINUTE)),
+        ("renew", lambda: claims.renew(lease, duration=MINUTE).check()),
         ("enter", lambda: claims.enter(lease, Phase.PREPARE)),
         ("record", lambda: claims.record(lease, spoke(lease.epoch))),
         ("intend", lambda: effects.intend(lease, key="k", kind=EffectKind.PUSH, intent={})),
@@ -125,9 +125,9 @@ def test_the_lease_runs_by_the_database_clock(world: World) -> None:
     """It lasts as long as was asked for, more after a renewal, never less; renewals leave no event."""
     claim = world.claimed(1)
     assert timedelta(seconds=59) < claim.lease.expires_at - world.store.ping() <= MINUTE
-    renewed = world.store.claims.renew(claim.lease, duration=HOUR)
+    renewed = world.store.claims.renew(claim.lease, duration=HOUR).lease
     assert renewed.expires_at > claim.lease.expires_at + timedelta(minutes=58)
-    assert world.store.claims.renew(claim.lease, duration=MINUTE).expires_at == renewed.expires_at
+    assert world.store.claims.renew(claim.lease, duration=MINUTE).lease.expires_at == renewed.expires_at
     assert world.store.tasks.lease(claim.task.id) == renewed
     assert len(world.store.events.stream(task_stream(claim.task.id))) == 2
 
