@@ -233,6 +233,7 @@ def _connect(
     except psycopg.OperationalError as error:
         if not _NO_OPTIONS.search(str(error)):
             raise
-    # pgbouncer: sessions are shared, so neither options nor statements prepared in a session can be ours.
+    # pgbouncer: sessions are shared, so neither options nor statements prepared in a session can be ours; a SET would be
+    # somebody else's. The timeouts are then those of the role (docs/operations.md).
     chosen.pop("options")
     return psycopg.connect(**chosen, autocommit=autocommit, prepare_threshold=None)

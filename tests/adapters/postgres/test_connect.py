@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ from tamma.adapters.postgres.migrate import require_current
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ConfigError, ExitCode, TransientError
 
+TOP = Path(__file__).parents[3]
+TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 SOON = Timeouts(connect=timedelta(seconds=2))
 
 
@@ -237,9 +240,13 @@ def test_other_errors_pass_as_they_are(engine: sqlalchemy.Engine) -> None:
         raise psycopg.errors.UniqueViolation
 
 
-def test_a_pooler_that_knows_no_options_is_understood(empty_database_url: str, tmp_path: Path) -> None:
+REFUSALS = ("unsupported startup parameter: options", "unsupported startup parameter in options: statement_timeout")
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["before 1.20", "since 1.20"])
+def test_a_pooler_that_knows_no_options_is_understood(empty_database_url: str, tmp_path: Path, refusal: str) -> None:
     """pgbouncer refuses session options: we do without, and prepare nothing in a session that is not ours."""
-    with Pooler(empty_database_url, tmp_path / ".s.PGSQL.5432") as pooler:
+    with Pooler(empty_database_url, tmp_path / ".s.PGSQL.5432", refusal=refusal) as pooler:
         url = f"postgresql://tamma@/{parse(empty_database_url)['dbname']}?host={tmp_path}"
         with connect_raw(url, application_name="tamma test") as connection:
             assert connection.execute("show statement_timeout").fetchone() == ("0",)
@@ -247,10 +254,25 @@ def test_a_pooler_that_knows_no_options_is_understood(empty_database_url: str, t
     assert pooler.refused == 1
 
 
+def test_behind_a_pooler_the_timeouts_are_those_of_the_role(empty_database_url: str, tmp_path: Path) -> None:
+    """Once the operator gave them to it, as docs/operations.md has it: the same as we would have asked for."""
+    name = parse(empty_database_url)["dbname"]
+    [recipe] = re.findall(r"```sql\n(ALTER ROLE.*?)```", (TOP / "docs" / "operations.md").read_text(), re.DOTALL)
+    with connect_raw(empty_database_url, application_name="tamma test") as owner:
+        owner.execute(recipe.replace("tamma_app IN DATABASE tamma", f"tamma IN DATABASE {name}"))
+        asked = [owner.execute(f"show {timeout}").fetchone() for timeout in TIMEOUTS]
+    with Pooler(empty_database_url, tmp_path / ".s.PGSQL.5432"):
+        url = f"postgresql://tamma@/{name}?host={tmp_path}"
+        with connect_raw(url, application_name="tamma test") as connection:
+            assert [connection.execute(f"show {timeout}").fetchone() for timeout in TIMEOUTS] == asked
+    assert ("0",) not in asked
+
+
 class Pooler:
     """Between a client and the server, as far as pgbouncer's refusal of ``options`` goes."""
 
-    def __init__(self, url: str, path: Path) -> None:
+    def __init__(self, url: str, path: Path, *, refusal: str = REFUSALS[0]) -> None:
+        self._refusal = refusal.encode()
         parameters = parse(url)
         self._upstream = f"{parameters['host']}/.s.PGSQL.5432"
         self._listener = socket.socket(socket.AF_UNIX)
@@ -270,7 +292,7 @@ class Pooler:
     def _serve(self) -> None:
         first, _ = self._listener.accept()
         assert b"options" in first.recv(65_536)
-        message = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+        message = b"SFATAL\0C08P01\0M" + self._refusal + b"\0\0"
         first.sendall(b"E" + (len(message) + 4).to_bytes(4) + message)
         first.close()
         self.refused += 1
