@@ -66,7 +66,10 @@ def parse_codes(text: str) -> frozenset[int]:
 def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_format: str | None) -> ExitCode:
     from tamma import bootstrap
     from tamma.cli.signals import on_signals
+    from tamma.engine.lookup import check_form
 
+    if task_id is not None:
+        check_form(task_id)
     with bootstrap.open_worker(globals_.config, by_issue=task_id is None, log_format=log_format) as session:
         on_signals(session.deps.interruption.set)
         result = (

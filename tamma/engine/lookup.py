@@ -20,6 +20,16 @@ _WAYS: Final = (
 )
 
 
+def check_form(text: str) -> None:
+    """Raises ConfigError for what can name no task, without asking anybody."""
+    if not (_is_issue(text) or _PREFIX.fullmatch(text.lower())):
+        raise ConfigError(f"{text!r} names no task", why="it is neither a task's id nor an issue", fix=_WAYS)
+
+
+def _is_issue(text: str) -> bool:
+    return "#" in text or (text.isdecimal() and len(text) < SHORT_ID_CHARS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
     """``parse_issue`` reads an issue as a person writes it, and raises ConfigError for anything else."""
@@ -29,11 +39,10 @@ class Lookup:
 
     def task_id(self, text: str) -> TaskId:
         """A task's id: a whole one as it is, unknown or not. Raises ConfigError for what names none or several, NoSuchTask."""
+        check_form(text)
         found = self.named(text)
-        if found is None and _PREFIX.fullmatch(text.lower()):
-            raise NoSuchTask(f"no task's id begins with {text!r}", fix=_WAYS)
         if found is None:
-            raise ConfigError(f"{text!r} names no task", why="it is neither a task's id nor an issue", fix=_WAYS)
+            raise NoSuchTask(f"no task's id begins with {text!r}", fix=_WAYS)
         if not isinstance(found, IssueRef):
             return found
         newest = self.store.tasks.newest([found], TaskKind.RESOLVE).get(found)
@@ -47,7 +56,7 @@ class Lookup:
         A short number alone is an issue, not the beginning of an id. Raises ConfigError for the beginning of several ids.
         """
         digits = text.lower()
-        if "#" in text or (text.isdecimal() and len(text) < SHORT_ID_CHARS):
+        if _is_issue(text):
             return self.parse_issue(text)
         if not _PREFIX.fullmatch(digits):
             return None

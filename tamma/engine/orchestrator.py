@@ -16,6 +16,7 @@ from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import Task, TaskState
+from tamma.core.words import counted
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Coverage
 from tamma.engine.heartbeat import Pulse
@@ -112,8 +113,9 @@ class Orchestrator:
         self.interruption.set(exit_code)
 
     def run(self, mode: Mode) -> ExitCode:
-        """Until the mode is fulfilled (0, or 75 if nothing is left to do but what is away), or drained (0), or aborted (130 or
-        143). Raises TransientError if the database is away at the start; later it is waited for."""
+        """Until the mode is fulfilled (0; or 75 if nothing is left to do but what is away, or if the one tick had to be given
+        up), or drained (0), or aborted (130 or 143). Raises TransientError if the database is away at the start; later it is
+        waited for, by whoever stays."""
         me = self.identity
         self.store.workers.register(
             me.id,
@@ -138,7 +140,7 @@ class Orchestrator:
             has_looked = self._tick_safely()
             if mode is Mode.ONCE and (self._has_round or not has_looked):
                 self._wait_for_own_workers()
-                break
+                return ExitCode.DELIVERED if has_looked else ExitCode.TEMPORARY
             if mode is Mode.UNTIL_IDLE and has_looked and not self.dispatcher.running():
                 self._give_up_if_no_worker_starts()
                 if (exit_code := self._end_of_rest()) is not None:
@@ -383,7 +385,7 @@ class Orchestrator:
         with suppress(TammaError):
             self.store.workers.change_state(self.identity.id, WorkerState.DRAINING, reason="signal")
         if running := len(self.dispatcher.running()):
-            self.report(f"draining: {running} {_workers(running)} running, press Ctrl-C again to stop them")
+            self.report(f"draining: {counted(running, 'worker')} running, press Ctrl-C again to stop them")
         until = self.clock.monotonic() + self.drain_limit.total_seconds()
         asked_at: float | None = None
         while running := len(self.dispatcher.running()):
@@ -396,7 +398,7 @@ class Orchestrator:
                 self.dispatcher.drain()
             elif asked_at is not None and now - asked_at >= self.stop_limit.total_seconds():
                 limit = f"{self.stop_limit.total_seconds():g} s"
-                self.report(f"{running} {_workers(running)} did not stop within {limit}: killed")
+                self.report(f"{counted(running, 'worker')} did not stop within {limit}: killed")
                 self.dispatcher.kill()
             self.dispatcher.wait(POLL)
         self._bury()
@@ -419,10 +421,6 @@ class Orchestrator:
         if line not in self._told_before | self._told_now:
             self.report(line)
         self._told_now.add(line)
-
-
-def _workers(n: int) -> str:
-    return "worker" if n == 1 else "workers"
 
 
 def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:

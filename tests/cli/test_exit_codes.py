@@ -140,6 +140,7 @@ def test_0_when_nothing_needed_changing_and_tests_prove_it(project: Project) -> 
 def test_2_for_an_id_that_cannot_be_one(project: Project) -> None:
     """Malformed is usage."""
     assert_told(project.run("work", "--task-id", "seven"), 2, "seven", "next:")
+    assert_told(project.run("work", "--task-id", "seven", env={"DATABASE_URL": NOWHERE}), 2, "seven", "next:")
 
 
 def test_3_for_an_id_that_no_task_has(project: Project) -> None:

@@ -55,7 +55,10 @@ _MEANINGS: Final = {
 }
 _OWN_MEANINGS: Final = {
     ("orchestrate", ExitCode.DELIVERED): "idle, or drained after a signal",
-    ("orchestrate", ExitCode.TEMPORARY): "the database was away at the start, or the forge at the end",
+    (
+        "orchestrate",
+        ExitCode.TEMPORARY,
+    ): "the database was away at the start (with `--once` at any time), or the forge at the end",
     ("orchestrate", ExitCode.SIGINT): "workers were asked to stop, after SIGINT",
     ("orchestrate", ExitCode.SIGTERM): "workers were asked to stop, after SIGTERM",
     ("db verify", ExitCode.BUG): "the log or the tables are not what was written; it is named (or: a bug in Tamma)",

@@ -10,6 +10,7 @@ import psycopg
 
 from tests.faults.world import (
     EDIT,
+    NO_WORKERS,
     assert_delivered_once,
     ended,
     finish,
@@ -86,6 +87,16 @@ def test_the_loop_outlives_its_connections(project: Project) -> None:
     done = ended(loop)
     assert done.code == 0, (done.err, done.out)
     assert_delivered_once(project, "1")
+
+
+def test_a_single_tick_that_was_given_up_is_temporary(project: Project) -> None:
+    """`--once`, and the database goes away while it looks: 75, so that cron's wrapper tries again; then it is whole."""
+    with a_wire(project.database_url) as wire:
+        wire.cut_reply_to(b"SELECT id FROM worker WHERE state IN", for_good=True)
+        done = project.run("orchestrate", "--once", env={**NO_WORKERS, "DATABASE_URL": wire.url})
+    assert done.code == 75, (done.err, done.out)
+    assert "the tick was given up" in done.err
+    queue(project)
 
 
 def test_a_running_loop_starts_its_own_server_again(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PermanentError
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
+from tamma.core.words import counted
 from tamma.ports.workspace import Base, Candidate
 
 _REFUSALS_MAX: Final = 50
@@ -146,7 +147,7 @@ def describe(
     changes = list_changes(git, base.tree, tree) if tree != base.tree else ()
     binaries = sum(1 for change in changes if change.is_binary and change.status != "D")
     if binaries > policy.binaries_max:
-        told.append(f"the change holds {binaries} binary files; {policy.binaries_max} are allowed")
+        told.append(f"the change holds {counted(binaries, 'binary file')}; {policy.binaries_max} are allowed")
     patch = b""
     try:
         patch = make_patch(git, base.tree, tree) if changes else b""

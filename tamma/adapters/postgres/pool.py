@@ -50,7 +50,7 @@ class Pool:
         """A connection in autocommit, given back afterwards; broken ones are thrown away with all their siblings."""
         with translate_errors():
             pooled = self._engine.raw_connection()
-            driver: psycopg.Connection[Row] = pooled.driver_connection  # type: ignore[assignment]
+            driver: psycopg.Connection[Row] = pooled.driver_connection  # type: ignore[assignment]  # SQLAlchemy knows no driver's own type
             self._is_reached = True
             try:
                 if not driver.autocommit:

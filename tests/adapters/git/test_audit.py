@@ -221,6 +221,13 @@ def test_big_files_of_the_base_may_stay(make_world: Callable[..., World]) -> Non
     assert ws.capture(message="m").refusals == ()
 
 
+def test_one_binary_too_many_is_told_in_the_singular(make_world: Callable[..., World]) -> None:
+    """1 file, not 1 files."""
+    ws = make_world({"a": b"1"}, policy=ChangePolicy(binaries_max=0)).open()
+    (ws.folder / "b").write_bytes(b"\0" + os.urandom(100))
+    assert ws.capture(message="m").refusals == ("the change holds 1 binary file; 0 are allowed",)
+
+
 def test_caps_on_entries_binaries_and_bytes(make_world: Callable[..., World]) -> None:
     """Too many entries, too many binary files, too big a difference: each is a sentence."""
     policy = ChangePolicy(binaries_max=2, bytes_max=20_000)
