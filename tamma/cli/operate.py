@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tamma.core.errors import ConfigError, ExitCode
+from tamma.core.redact import clean
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 TaskArgument = Annotated[
@@ -158,6 +159,8 @@ def task_approve(
         approval = session.operations.approve(session.lookup.task_id(which), answer=answer)
     commit = approval.task.approved
     typer.echo(f"queued; commit {commit} may be published" if commit else "queued")
+    if approval.answer:  # by whomever: who approves vouches for it
+        typer.echo(f"the agent will be told:\n{clean(approval.answer)}", err=True)
     if approval.is_unanswered:
         typer.echo(
             "nobody answered: there is no comment since Tamma's last one, so the agent is told nothing new; answer by a "

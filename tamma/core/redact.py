@@ -18,7 +18,9 @@ _CONTROL: Final = re.compile(
 
 
 class Redactor:
-    """Knows secrets, as they are and as base64, hex, URL-encoded, JSON-escaped and backwards: takes them out of a text, and names those in some bytes.
+    """Knows secrets, as they are, as base64, hex, URL-encoded, JSON-escaped and backwards.
+
+    Takes them out of a text, and names those in some bytes.
 
     A mapping gives each secret's name. Secrets shorter than six characters are ignored: masking them would mangle text.
     """
@@ -45,7 +47,7 @@ class Redactor:
 
 
 def spellings(secret: str) -> Iterator[str]:
-    """How a secret may be written: as it is, hex, backwards, hex, URL-encoded, JSON-escaped, and base64 wherever it
+    """How a secret may be written: as it is, backwards, hex, URL-encoded, JSON-escaped, and base64 wherever it
     begins in what was encoded."""
     raw = _bytes(secret)
     yield secret

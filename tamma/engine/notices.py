@@ -167,7 +167,7 @@ def next_step(task: Task, events: Sequence[Event] = ()) -> str:
             )
         case TaskState.BLOCKED:
             return (
-                f"answer by a comment here or mend its cause, then `tamma task approve {task.id}` lets it go on; "
+                f"answer by a comment on the issue or mend its cause, then `tamma task approve {task.id}` lets it go on; "
                 f"`tamma task cancel {task.id}` ends it"
             )
         case TaskState.FAILED | TaskState.CANCELLED:

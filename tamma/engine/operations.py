@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tamma.core.attempt import Outcome
 from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable, RefusedByPolicy
-from tamma.core.event import TreeAudited, WorkSalvaged, task_stream
-from tamma.core.ids import IssueRef, Oid, TaskId
+from tamma.core.event import AgentFinished, Event, TreeAudited, WorkSalvaged, task_stream
+from tamma.core.ids import IssueRef, TaskId
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.engine.answers import said_since_asked
 from tamma.engine.intake import Intake
 from tamma.engine.notices import judged_commit
+from tamma.ports.agent import AgentStatus
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A task that goes on; ``is_unanswered`` if its agent asked something and will be told no more than before."""
+    """A task that goes on. ``answer`` is what its agent will be told, ``is_unanswered`` that it asked and will be told nothing."""
 
     task: Task
     answer: str
@@ -74,19 +75,26 @@ class Operations:
         """Let a blocked task go on; if its last attempt left a judged commit, that very commit is what may be published.
         Otherwise the agent is told ``answer`` and what people wrote on the issue since they were asked.
 
-        Raises NotClaimable unless it is blocked, RefusedByPolicy for more text than an issue may have.
+        Raises NotClaimable unless it is blocked, or for an answer where a judged commit is what waits; RefusedByPolicy for
+        more text than an issue may have.
         """
         task = self.store.tasks.get(task_id)
         if task.state is not TaskState.BLOCKED:
             raise NotClaimable(
                 f"task {task.id} waits for nobody", why=f"it is {task.state}", fix="only a blocked task is approved"
             )
-        commit = self._judged_commit(task)
+        events = self.store.events.stream(task_stream(task.id))
+        commit = judged_commit(task, events)
+        if commit is not None and answer.strip():
+            raise NotClaimable(
+                f"task {task.id} asks nothing",
+                why=f"its work waits as commit {commit}, and approving publishes just that",
+                fix="approve it without an answer; or say it on the issue, and `tamma task retry` begins anew",
+            )
         text = "" if commit is not None else self._answer(task, answer)
         pinned = self.store.blobs.put(text.encode("utf-8", "replace")) if text else None
         freed = self.store.tasks.unblock(task_id, by=self.by, approved=commit, answer=pinned)
-        is_asked = commit is None and task.outcome == Outcome.BLOCKED
-        return Approval(task=freed, answer=text, is_unanswered=is_asked and not text)
+        return Approval(task=freed, answer=text, is_unanswered=_has_asked(task, events) and commit is None and not text)
 
     def _answer(self, task: Task, own: str) -> str:
         said = said_since_asked(self.forge, task.ref, authors=self.intake.selection.authors)
@@ -99,9 +107,6 @@ class Operations:
                 fix="shorten the comments since Tamma's last one, or raise the limit",
             )
         return text
-
-    def _judged_commit(self, task: Task) -> Oid | None:
-        return judged_commit(task, self.store.events.stream(task_stream(task.id)))
 
     def pause(self, repository: str | None, *, reason: str) -> bool:
         """Hold work back in one repository, or everywhere: nothing is begun or shown outside. False if it was held already.
@@ -137,3 +142,11 @@ class Operations:
         if (file := self.store.events.archived_in(task_stream(task_id))) is not None:
             raise NoSuchTask(f"task {task_id} has no work here any more", why=f"its events were archived in {file}")
         raise NoSuchTask(f"task {task_id} left no work behind", fix=f"see `tamma explain {task_id}`")
+
+
+def _has_asked(task: Task, events: Sequence[Event]) -> bool:
+    """Whether it waits because its agent said that it is blocked; configuration and set-up block a task too."""
+    return any(
+        isinstance(e.fact, AgentFinished) and e.fact.epoch == task.epoch and e.fact.status == AgentStatus.BLOCKED
+        for e in events
+    )

@@ -5,34 +5,59 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.attempt import Outcome, judge
-from tamma.core.event import ApprovalAsked
+from tamma.core.errors import NotClaimable
+from tamma.core.event import AgentFinished, ApprovalAsked
 from tamma.core.ids import Oid, TaskId, WorkerId
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Task
 from tamma.engine.operations import Operations
+from tamma.ports.agent import AgentStatus
 from tests.contracts.memory_forge import MemoryForge
 from tests.engine.loop_world import a_loop
 
 COMMIT, OTHER = Oid("c" * 40), Oid("d" * 40)
 
 
-def attempt(store: PostgresStore, task_id: TaskId, outcome: Outcome, *, asks: Oid | None = None) -> Task:
+def attempt(
+    store: PostgresStore,
+    task_id: TaskId,
+    outcome: Outcome,
+    *,
+    asks: Oid | None = None,
+    agent: AgentStatus | None = None,
+) -> Task:
     """One that comes to an end after which a human must look."""
     claim = store.claims.claim(task_id, worker=WorkerId("here:1:boot"), duration=timedelta(minutes=1))
+    facts: list[AgentFinished | ApprovalAsked] = []
+    if agent is not None:
+        facts.append(
+            AgentFinished(
+                epoch=claim.lease.epoch, turn=1, status=agent, detail="Which one?", exit_code=0, duration_ms=1, output=None,
+                output_bytes=0, files=0, lines=0,
+            )
+        )  # fmt: skip
     if asks is not None:
-        store.claims.record(claim.lease, ApprovalAsked(epoch=claim.lease.epoch, commit=asks))
+        facts.append(ApprovalAsked(epoch=claim.lease.epoch, commit=asks))
+    for fact in facts:
+        store.claims.record(claim.lease, fact)
     decision = judge(outcome, claim.task.counters, RetryPolicy(infra_max=1, interruptions_max=1), chance=0)
     return store.claims.settle(claim.lease, decision, reason="why")
 
 
+def a_task(store: PostgresStore, tmp_path: Path) -> tuple[Operations, Task]:
+    """The commands, and a task."""
+    forge = MemoryForge(name="local")
+    operations = Operations(store=store, forge=forge, intake=a_loop(store, forge, tmp_path).intake, by="ann")
+    return operations, operations.add(forge.add_issue())
+
+
 def test_an_approval_outlives_outages(store: PostgresStore, tmp_path: Path) -> None:
     """At the cap the task is blocked again, and letting it go on still means the approved commit, until another is asked for."""
-    forge = MemoryForge(name="local")
-    intake = a_loop(store, forge, tmp_path).intake
-    operations = Operations(store=store, forge=forge, intake=intake, by="ann")
-    task = operations.add(forge.add_issue())
+    operations, task = a_task(store, tmp_path)
     attempt(store, task.id, Outcome.BLOCKED)
     assert operations.approve(task.id).task.approved is None
     attempt(store, task.id, Outcome.BLOCKED, asks=COMMIT)
@@ -42,3 +67,27 @@ def test_an_approval_outlives_outages(store: PostgresStore, tmp_path: Path) -> N
         assert operations.approve(task.id).task.approved == COMMIT
     attempt(store, task.id, Outcome.BLOCKED, asks=OTHER)
     assert operations.approve(task.id).task.approved == OTHER
+
+
+def test_only_an_agent_that_asked_can_be_left_without_an_answer(store: PostgresStore, tmp_path: Path) -> None:
+    """A task that its set-up blocked has asked nothing, also where the agent asked in an attempt before."""
+    operations, task = a_task(store, tmp_path)
+    attempt(store, task.id, Outcome.BLOCKED, agent=AgentStatus.BLOCKED)
+    assert operations.approve(task.id).is_unanswered
+    attempt(store, task.id, Outcome.BLOCKED)
+    assert not operations.approve(task.id).is_unanswered
+    attempt(store, task.id, Outcome.BLOCKED, agent=AgentStatus.FINISHED)
+    assert not operations.approve(task.id).is_unanswered
+    attempt(store, task.id, Outcome.BLOCKED, agent=AgentStatus.BLOCKED)
+    approval = operations.approve(task.id, answer="the higher one")
+    assert not approval.is_unanswered
+    assert approval.answer == "ann answered:\nthe higher one"
+
+
+def test_an_answer_is_refused_where_none_is_asked_for(store: PostgresStore, tmp_path: Path) -> None:
+    """Nobody would read it: what waits is published as it is."""
+    operations, task = a_task(store, tmp_path)
+    attempt(store, task.id, Outcome.BLOCKED, asks=COMMIT)
+    with pytest.raises(NotClaimable, match="asks nothing"):
+        operations.approve(task.id, answer="the higher one")
+    assert operations.approve(task.id).task.approved == COMMIT

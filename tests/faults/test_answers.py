@@ -30,6 +30,8 @@ def test_an_answer_on_the_issue_reaches_the_agent(project: Project) -> None:
     path.write_text(f"---\n{front}\n{answer}---\n{body}")
     done = finished(project.run("task", "approve", task))
     assert "nobody" not in done.err
+    assert "ann wrote:\nthe higher one" in done.err
+    assert "mallory" not in done.err
     finish(project)
     assert project.state() == ("succeeded", "delivered"), project.issue_text()
 

@@ -1,8 +1,9 @@
-"""Old events go to files: those of tasks that ended long ago, and of workers that left; the rows of both, if nobody asks for them.
+"""Old events go to files, those of tasks that ended long ago and of workers that left; and the rows that nobody asks for.
 
-The row of an issue's newest task stays, or the issue would be taken again, and so do those of tasks that pushed. Each file is a transaction of its own: its events
-are checked, written, on disk under the file's name, and only then deleted, together with the anchors that stand for them and
-the event that tells of it. Whatever dies in between, each event is in the log, in a file that the log names, or in both.
+The row of an issue's newest task stays, or the issue would be taken again, and so do those of tasks that pushed. Each file
+is a transaction of its own: its events are checked, written, on disk under the file's name, and only then deleted, together
+with the anchors that stand for them and the event that tells of it. Whatever dies in between, each event is in the log, in
+a file that the log names, or in both.
 """
 # ruff: noqa: S608 — SQL is put together from constants of this package only
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from uuid import uuid4
 
 import psycopg
@@ -200,8 +200,14 @@ def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
             )
         with zipfile.ZipFile(source) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
-        # RuntimeError: encrypted, or compressed as we never do.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        raise _damaged(source, str(error)) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, source: Path) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except RuntimeError as error:  # encrypted, or compressed as we never do
         raise _damaged(source, str(error)) from error
 
 
@@ -228,7 +234,7 @@ def _copy_in(connection: Connection, archive: zipfile.ZipFile, table: str, told:
     columns = sql.SQL(", ").join(map(sql.Identifier, told.columns))
     query = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
     try:
-        with archive.open(name) as member, connection.cursor() as cursor:
+        with _member(archive, name, source) as member, connection.cursor() as cursor:
             with cursor.copy(query) as copy:
                 while chunk := member.read(_CHUNK_BYTES):
                     digest.update(chunk)
@@ -254,7 +260,7 @@ def _require_empty(connection: Connection, tables: Collection[str]) -> None:
 
 def _read_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
     try:
-        with archive.open(_MANIFEST) as member:
+        with _member(archive, _MANIFEST, source) as member:
             found: dict[str, Any] = json.loads(member.read(_MANIFEST_BYTES_MAX))
         if found["format"] != FORMAT:
             raise ConfigError(

@@ -13,6 +13,7 @@ from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.sql import (
     BY_TAG,
     HELD,
+    IS_ABLE,
     IS_CLAIMABLE,
     IS_DUE,
     IS_RUNNING,
@@ -57,13 +58,10 @@ _CLAIM_ONE: Final = change(held=locked(f"id = %(task_id)s AND {IS_CLAIMABLE}"), 
 
 # The moment is read once for the scan; a volatile call would be made for every row of the queue.
 _NOW: Final = "(SELECT now FROM start)"
-# Inside CASE the planner takes an even chance for it. It thinks <@ to be so rare that it would read and sort the whole
-# queue for each claim, instead of taking the first row of the index.
-_ABLE: Final = "CASE WHEN capabilities <@ %(capabilities)s::text[] THEN true ELSE false END"
 CLAIM_NEXT: Final = change(
     before="start AS MATERIALIZED (SELECT tamma_now() AS now),",
     held=locked(
-        f"{IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} AND {_ABLE} "
+        f"{IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)} AND {IS_UNRESERVED.format(now=_NOW)} AND {IS_ABLE} "
         "ORDER BY priority DESC, created_at, id LIMIT 1",
         how=SKIP_LOCKED,
     ),

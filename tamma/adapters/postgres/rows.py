@@ -130,7 +130,7 @@ def text_or_none(value: str | None) -> str | None:
 
 def json_of(value: Mapping[str, Any]) -> str:
     """JSON for a jsonb parameter, every string in it made fit by ``text``."""
-    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_fit)
     if written.isascii() and "\\u0000" not in written:
         return written  # as it nearly always is: nothing to make fit
     return json.dumps(_fit(value), ensure_ascii=False, allow_nan=False)

@@ -8,26 +8,25 @@ from typing import Final
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import IS_CLAIMABLE, IS_DUE, IS_LIVE, IS_RUNNING, IS_UNRESERVED, TASK_COLUMNS
+from tamma.adapters.postgres.sql import IS_ABLE, IS_CLAIMABLE, IS_DUE, IS_LIVE, IS_RUNNING, IS_UNRESERVED, TASK_COLUMNS
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.task import TaskState
 from tamma.ports.store import Reservation, Scope, Survey
 
 _AT: Final = "%(now)s::timestamptz"
 _NOW: Final = "SELECT tamma_now()"
+# These and the reserved ones are not limited here: who dispatches holds them to `limits.running`, and each repository to its share.
 _RUNNING: Final = f"""SELECT {TASK_COLUMNS}, lease_expires_at <= {_AT} FROM task WHERE {IS_RUNNING}
     ORDER BY created_at, id"""
 _OF_WORKABLE: Final = "unnest(%(workable)s::text[]) AS place (name) CROSS JOIN LATERAL"
 _OF_SERVED: Final = "unnest(%(repositories)s::text[]) AS place (name) CROSS JOIN LATERAL"
 _IS_THERE: Final = "forge = %(forge)s AND repository = place.name"
-_IS_ABLE: Final = "CASE WHEN capabilities <@ %(capabilities)s::text[] THEN true ELSE false END"
-# Not limited here: who dispatches holds these to `limits.running` and its share of each repository.
 # So many of each repository: the queue of a busy one must not hide that of another. Each is read from its own part of the
-# index and no further; inside CASE, since the planner thinks <@ to be so rare that it would read and sort the whole queue.
+# index and no further.
 READY: Final = f"""SELECT ready.* FROM {_OF_WORKABLE}
     (SELECT {TASK_COLUMNS} FROM task WHERE {_IS_THERE} AND {IS_CLAIMABLE}
      AND {IS_DUE.format(now=_AT)} AND {IS_UNRESERVED.format(now=_AT)}
-     AND {_IS_ABLE}
+     AND {IS_ABLE}
      ORDER BY priority DESC, created_at, id LIMIT %(limit)s) AS ready ORDER BY priority DESC, created_at, id"""
 _RESERVED: Final = f"""SELECT id, forge, repository, dispatched_by, dispatch_until, dispatch_until <= {_AT} FROM task
     WHERE dispatched_by IS NOT NULL ORDER BY dispatch_until"""
@@ -40,10 +39,10 @@ LIVE: Final = f"""SELECT live.* FROM {_OF_SERVED}
     (SELECT {TASK_COLUMNS} FROM task WHERE {_IS_THERE} AND {IS_LIVE} AND id > %(live_after)s
      ORDER BY id LIMIT %(limit)s) AS live ORDER BY id LIMIT %(limit)s"""
 WAITING: Final = f"""SELECT EXISTS (SELECT FROM {_OF_WORKABLE}
-    (SELECT id FROM task WHERE {_IS_THERE} AND {IS_CLAIMABLE} AND {_IS_ABLE}
+    (SELECT id FROM task WHERE {_IS_THERE} AND {IS_CLAIMABLE} AND {IS_ABLE}
      ORDER BY priority DESC, created_at, id LIMIT 1) AS one)"""
 FIRST_DUE: Final = f"""SELECT min(one.run_after) FROM {_OF_WORKABLE}
-    (SELECT run_after FROM task WHERE {_IS_THERE} AND state = '{TaskState.RETRYABLE}' AND run_after > {_AT} AND {_IS_ABLE}
+    (SELECT run_after FROM task WHERE {_IS_THERE} AND state = '{TaskState.RETRYABLE}' AND run_after > {_AT} AND {IS_ABLE}
      ORDER BY run_after LIMIT 1) AS one"""
 
 

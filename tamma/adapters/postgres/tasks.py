@@ -32,8 +32,9 @@ from tamma.core.lease import Lease
 from tamma.core.task import Notice, Task, TaskKind, TaskState, Trigger, next_state
 from tamma.ports.store import Scope, Survey, TaskDraft
 
-# An id is used once, also where its row went to an archive. Appended unless another task was made for the issue since the generation before: two deciders who read the same past
-# make one task, whoever else writes meanwhile. The partial unique index on live tasks says the same once more.
+# Made unless another task was made for the issue since the generation before: two deciders who read the same past make one
+# task, whoever else writes meanwhile. The partial unique index on live tasks says the same once more. An id is used once,
+# also where its row went to an archive.
 _CREATE: Final = f"""WITH draft AS MATERIALIZED
         (SELECT %(id)s::text AS id, %(forge)s::text AS forge, %(repository)s::text AS repository, %(issue)s::text AS issue),
     free AS MATERIALIZED (SELECT draft.*, {TASK_TAGS} AS tags FROM draft WHERE NOT EXISTS

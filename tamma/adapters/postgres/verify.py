@@ -253,7 +253,8 @@ def read_tables(connection: Connection, streams: Streams = ALL) -> Tables:
     effects = [rows.effect_of(row) for row in read(EFFECT_COLUMNS, "effect", "task_id", "tasks")]
     listed = read(f"{_quiet(WORKER_COLUMNS)}, version", "worker", "id", "workers")
     versions = {task_stream(task.id): task.version for task in tasks}
-    versions |= dict(connection.execute(_WITHOUT_ROWS).fetchall())
+    if streams == ALL:
+        versions |= dict(connection.execute(_WITHOUT_ROWS).fetchall())
     return Tables(
         tasks={task.id: task for task in tasks},
         effects={effect.key: effect for effect in effects},
