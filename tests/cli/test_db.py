@@ -111,6 +111,9 @@ def test_a_backup_that_cannot_be_made_says_why(project: Project, tmp_path: Path)
     assert_told(project.run("db", "backup", "none/kept.tamma"), 2, "cannot be written", "next:")
     (tmp_path / "other").write_text("x")
     assert_told(project.run("db", "restore", "other"), 2, "no whole backup", "nothing was restored")
+    assert_told(project.run("db", "restore", "none"), 2, "no such file", "next:")
+    os.mkfifo(tmp_path / "pipe")
+    assert_told(project.run("db", "restore", "pipe"), 2, "no regular file", "next:")
 
 
 def test_a_backup_replaces_no_pipe_and_no_device(project: Project, tmp_path: Path) -> None:

@@ -195,9 +195,8 @@ def _made_whole(target: Path) -> Iterator[Path]:
 def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
     try:
         if not source.is_file():
-            raise ConfigError(
-                f"{source} is no backup", why="there is no such file", fix="name a file of `tamma db backup`"
-            )
+            why = "it is no regular file" if source.exists() else "there is no such file"
+            raise ConfigError(f"{source} is no backup", why=why, fix="name a file of `tamma db backup`")
         with zipfile.ZipFile(source) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
