@@ -32,7 +32,8 @@ def embedded_url(config: Path | None) -> str:
     loaded = load(config)
     if database.configured_url(loaded) is not None:
         raise ConfigError("no embedded server is used here", why="a URL is configured", fix="use that URL")
-    return database.ready_url(loaded, may_create=False)
+    database.ready_url(loaded, may_create=False)  # starts it
+    return database.embedded(loaded).shared_url()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.cli.ends import assert_ok, assert_told
-from tests.support.project import Project
+from tests.support.project import Project, a_project
 
 
 def test_verify_names_what_was_tampered_with(project: Project) -> None:
@@ -104,6 +104,19 @@ def test_the_past_is_shown_as_it_was(project: Project) -> None:
     for wrong in ("yesterday", "2199-01-01", "5y"):
         assert_told(project.run("status", "--at", wrong), 2, wrong, "next:")
     assert_told(project.run("events", "--at", "1h", "--follow"), 2, "exclude each other")
+
+
+def test_the_address_is_good_for_other_programs_whatever_the_folder(tmp_path: Path) -> None:
+    """Also where the path is too long for a socket, and each process reaches the server in a way of its own."""
+    root = tmp_path / ("d" * 100)
+    root.mkdir()
+    with a_project(root, "") as project:
+        project.repository()
+        project.configure()
+        assert_ok(project.run("db", "upgrade"))
+        with psycopg.connect(assert_ok(project.run("db", "url")).out.strip()) as connection:
+            assert connection.execute("SELECT count(*) FROM task").fetchone() == (0,)
+        assert_ok(project.run("db", "stop"))
 
 
 def test_a_backup_that_cannot_be_made_says_why(project: Project, tmp_path: Path) -> None:

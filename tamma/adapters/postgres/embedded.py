@@ -96,9 +96,14 @@ class EmbeddedPostgres:
         """Where the server is, running or not, for psycopg and SQLAlchemy.
 
         If the path of the folder is too long for a socket the URL goes through a descriptor of this process and is good
-        only in it; other processes make their own.
+        only in it; other processes make their own, or take ``shared_url``.
         """
-        return f"postgresql://{server.ROLE}@/{quote(database, safe='')}?host={quote(self._socket_folder(), safe='')}"
+        return _url(database, self._socket_folder())
+
+    def shared_url(self) -> str:
+        """The same for any process of this user, as long as the server that runs now does."""
+        folder, pid = self._socket_folder(), server.postmaster(self._data)
+        return _url(DATABASE, folder if folder == str(self._data) or pid is None else f"/proc/{pid}/cwd")
 
     def _ensure_cluster(self) -> None:
         if not self.exists():
@@ -249,3 +254,7 @@ class EmbeddedPostgres:
         return TransientError(
             "the embedded Postgres did not start", why=why, fix=f"look into {self._log}, then try again"
         )
+
+
+def _url(database: str, folder: str) -> str:
+    return f"postgresql://{server.ROLE}@/{quote(database, safe='')}?host={quote(folder, safe='')}"
