@@ -37,7 +37,7 @@ TARGETS: Final = {
     "tamma/engine/attempt.py": Target(is_sampled=True, tests=("tests/engine/test_attempt.py",)),
     "tamma/adapters/git/push.py": Target(tests=("tests/adapters/git/test_push.py",), strings=True),
     "tamma/adapters/postgres/sql.py": Target(is_sampled=True, tests=_store("fence", "store_claims", "store_tasks", "store_effects")),
-    "tamma/adapters/postgres/claims.py": Target(tests=_store("fence", "store_claims", "lost_replies")),
+    "tamma/adapters/postgres/claims.py": Target(tests=_store("fence", "store_claims", "lost_replies", "renewals")),
     "tamma/adapters/postgres/dispatch.py": Target(tests=_store("fence", "store_tasks")),
     "tamma/adapters/postgres/effects.py": Target(tests=_store("fence", "store_effects", "lost_replies")),
     "tamma/adapters/postgres/tasks.py": Target(tests=_store("store_tasks", "store", "store_claims", "fence")),
