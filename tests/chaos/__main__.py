@@ -1,6 +1,7 @@
-"""``python -m tests.chaos --kills N --minutes M --seed S [--json]``: what was killed, and whether every promise held.
+"""``python -m tests.chaos --kills N --minutes M --seed S [--cases DIR] [--json]``: what was killed, and whether every promise held.
 
 With ``--minutes`` it is a soak: one loop is spared, and what is used up must be flat. With both, it ends when both are reached.
+With ``--cases`` the work is that of real packages, each issue a bug of one of them, rebuilt as ``tests.real_cases`` does.
 Exits 1 on any violation. The seed fixes every choice of the hand that kills; when exactly a kill lands is up to the machine.
 """
 
@@ -21,28 +22,10 @@ from tamma.adapters.postgres.embedded import EmbeddedPostgres
 from tamma.adapters.postgres.migrate import upgrade
 from tests.chaos.oracle import Scene, violations
 from tests.chaos.resources import Gauge, not_flat
-from tests.chaos.storm import LEASE_SECONDS, Plan, Storm
-from tests.faults.test_worker_killed import NEEDS_REPAIR, PROUD_GATE
-from tests.support.project import Project, a_project
-
-SECRET = "canary-7f3a9c51e2"
-CONFIGURATION = f"""
-[retry]
-backoff_base_seconds = 0.05
-backoff_max_seconds = 0.2
-crashes_max = 100
-infra_max = 1000
-interruptions_max = 1000
-attempts_max = 100
-
-[limits]
-tick_seconds = 0.3
-open_changes_per_repository_max = 10000
-
-[lease]
-duration_seconds = {LEASE_SECONDS}
-beat_seconds = 0.5
-"""
+from tests.chaos.storm import Plan, Storm
+from tests.chaos.work import SECRET, small_work, work_of_cases
+from tests.real_cases.case import CasesUnusable
+from tests.support.project import a_project
 
 
 def main() -> int:
@@ -53,7 +36,10 @@ def main() -> int:
     scratch.chmod(0o711)
     server = EmbeddedPostgres(scratch / "server")
     try:
-        found = run(scratch, server, seed=asked.seed, kills=asked.kills, minutes=asked.minutes)
+        found = run(scratch, server, seed=asked.seed, kills=asked.kills, minutes=asked.minutes, cases=asked.cases)
+    except CasesUnusable as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 2
     finally:
         server.stop("immediate")
         shutil.rmtree(scratch, ignore_errors=True)
@@ -63,7 +49,13 @@ def main() -> int:
 
 
 def run(
-    scratch: Path, server: EmbeddedPostgres, *, seed: int, kills: int | None, minutes: float | None
+    scratch: Path,
+    server: EmbeddedPostgres,
+    *,
+    seed: int,
+    kills: int | None,
+    minutes: float | None,
+    cases: Path | None = None,
 ) -> dict[str, Any]:
     """One storm and what the oracle says of it."""
     url = server.start()
@@ -76,14 +68,16 @@ def run(
     root = scratch / "project"
     root.mkdir()
     with a_project(root, url) as project:
-        _prepare(project)
+        issues = work_of_cases(project, cases) if cases else small_work(project)
         seconds = minutes * 60 if minutes else None
-        plan = Plan(seed=seed, kills=kills, seconds=seconds, is_one_spared=bool(seconds), restart_database=restart)
+        plan = Plan(
+            seed=seed, issues=issues, kills=kills, seconds=seconds, is_one_spared=bool(seconds), restart_database=restart
+        )  # fmt: skip
         gauge = Gauge(root=root, rows=project.rows)
         storm = Storm(project=project, plan=plan, gauge=gauge)
         storm.rage()
         is_calm = storm.calm()
-        scene = Scene(root=root, database_url=url, numbers=tuple(storm.tally.numbers), secret=SECRET)
+        scene = Scene(root=root, database_url=url, issues=storm.tally.issues, secret=SECRET)
         against = {name: found for name, found in violations(scene).items() if found}
     if not is_calm:
         against["I11 all is quiet in time"] = [f"the last loop did not end with 0: {dict(storm.tally.codes)}"]
@@ -93,20 +87,11 @@ def run(
     if tally.bugs:
         against["no process met a bug"] = tally.bugs
     return {
-        "seed": seed, "issues": len(tally.numbers), "killed": tally.killed, "by": dict(tally.kills), "phases": dict(tally.phases),
+        "seed": seed, "issues": len(tally.issues), "killed": tally.killed, "by": dict(tally.kills), "phases": dict(tally.phases),
         "faults": dict(tally.faults), "codes": dict(tally.codes), "quiet_seconds": round(tally.quiet_seconds, 1),
         "resources": {when: asdict(sample) for when, sample in gauge.shown().items()}, "samples": len(gauge.samples),
         "violations": against,
     }  # fmt: skip
-
-
-def _prepare(project: Project) -> None:
-    project.repository()
-    project.env["TAMMA_CHAOS_TOKEN"] = SECRET
-    project.env["TMPDIR"] = str(project.root / "tmp")
-    (project.root / "tmp").mkdir()
-    project.configure(PROUD_GATE, steps=None, quick=CONFIGURATION)
-    project.script(**NEEDS_REPAIR)
 
 
 def _arguments() -> argparse.Namespace:
@@ -116,6 +101,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=random.randrange(1_000_000), help="every choice of the hand that kills"
     )
+    parser.add_argument("--cases", type=Path, help="folder of real bugs to work on, instead of one small repository")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     asked = parser.parse_args()
     if not (asked.kills or asked.minutes):

@@ -33,35 +33,39 @@ class Scene:
 
     root: Path
     database_url: str
-    numbers: tuple[str, ...]
+    issues: Mapping[str, str]  # number -> repository; no number is in two of them
     secret: str
-    name: str = "demo"
     trees: frozenset[str] = frozenset()  # those that passed their gates in a log that was destroyed
 
     @property
-    def forge(self) -> Path:
-        return self.root / "forge" / self.name
+    def repositories(self) -> list[str]:
+        """Those that have issues."""
+        return sorted(set(self.issues.values()))
+
+    def forge(self, name: str) -> Path:
+        """The folder of a repository."""
+        return self.root / "forge" / name
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Straight from the database."""
         with psycopg.connect(self.database_url) as connection:
             return connection.execute(statement).fetchall()
 
-    def git(self, *args: str) -> str:
-        """Straight from the bare repository."""
+    def git(self, name: str, *args: str) -> str:
+        """Straight from a bare repository."""
         done = subprocess.run(
-            ["git", "-c", "safe.directory=*", *args], cwd=self.forge / "repo.git", env=_GIT, check=True, capture_output=True
+            ["git", "-c", "safe.directory=*", *args], cwd=self.forge(name) / "repo.git", env=_GIT, check=True, capture_output=True
         )  # fmt: skip
-        return done.stdout.decode()
+        return done.stdout.decode(errors="replace")
 
     def issue(self, number: str) -> str:
         """The issue's file."""
-        return (self.forge / "issues" / f"{number}.md").read_text()
+        return (self.forge(self.issues[number]) / "issues" / f"{number}.md").read_text()
 
-    def branches(self) -> dict[str, str]:
-        """Every reference."""
-        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
-        return {name: commit for name, _, commit in (line.partition(" ") for line in lines)}
+    def branches(self, name: str) -> set[str]:
+        """Every reference of a repository, without its main branch."""
+        main = self.git(name, "symbolic-ref", "HEAD").strip()
+        return set(self.git(name, "for-each-ref", "--format=%(refname)").splitlines()) - {main}
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Every event, stream by stream."""
@@ -74,7 +78,7 @@ class Scene:
 def nothing_is_lost(scene: Scene) -> Iterator[str]:
     """I1: each issue ended, and delivered."""
     found = {n: (s, o, r) for n, s, o, r in scene.rows("SELECT issue, state, outcome, reason FROM task")}
-    for number in scene.numbers:
+    for number in scene.issues:
         state, outcome, reason = found.get(number, ("none", None, ""))
         if (state, outcome) != ("succeeded", "delivered"):
             yield f"issue {number} ended as {state}, {outcome}: {reason}"
@@ -84,9 +88,11 @@ def nothing_is_done_twice(scene: Scene) -> Iterator[str]:
     """I2: one task, one branch, one change, one comment for an issue."""
     for number, count in scene.rows("SELECT issue, count(*) FROM task GROUP BY issue HAVING count(*) > 1"):
         yield f"issue {number} has {count} tasks"
-    heads = Counter(_front(path, "head") for path in (scene.forge / "changes").glob("*.md"))
-    branches = scene.branches()
-    for number in scene.numbers:
+    heads = Counter(
+        _front(path, "head") for name in scene.repositories for path in (scene.forge(name) / "changes").glob("*.md")
+    )
+    branches = {ref for name in scene.repositories for ref in scene.branches(name)}
+    for number in scene.issues:
         if heads[f"tamma/{number}"] != 1:
             yield f"issue {number} has {heads[f'tamma/{number}']} changes"
         if f"refs/heads/tamma/{number}" not in branches:
@@ -98,18 +104,18 @@ def nothing_is_done_twice(scene: Scene) -> Iterator[str]:
 
 def nothing_is_pushed_elsewhere(scene: Scene) -> Iterator[str]:
     """I10: only our branches, and on each exactly the tree that the gates saw."""
-    ours = {f"refs/heads/tamma/{number}" for number in scene.numbers}
-    for ref in scene.branches().keys() - ours - {"refs/heads/main"}:
-        yield f"{ref} is nobody's"
+    there = {(name, ref) for name in scene.repositories for ref in scene.branches(name)}
+    ours = {(name, f"refs/heads/tamma/{number}") for number, name in scene.issues.items()}
+    for name, ref in sorted(there - ours):
+        yield f"{ref} of {name} is nobody's"
     gated = defaultdict(set)
     for event in scene.events():
         if event["type"] == "GATE.RUN.FINISHED" and event["data"]["verdict"] == "pass":
             gated[event["stream"]].add(event["data"]["tree"])
     tasks = {number: f"task:{task}" for number, task in scene.rows("SELECT issue, id FROM task")}
-    for number in scene.numbers:
-        if f"refs/heads/tamma/{number}" not in scene.branches():
-            continue  # that is told by another invariant
-        tree = scene.git("rev-parse", f"refs/heads/tamma/{number}^{{tree}}").strip()
+    for name, ref in sorted(there & ours):  # one that is not there is told by another invariant
+        number = ref.rpartition("/")[2]
+        tree = scene.git(name, "rev-parse", f"{ref}^{{tree}}").strip()
         if tree not in gated[tasks[number]] | scene.trees:
             yield f"the tree of tamma/{number} passed no gate"
 
@@ -213,11 +219,12 @@ def no_secret_is_out(scene: Scene) -> Iterator[str]:
             row = connection.execute(f"SELECT count(*) FROM {table} WHERE {column} LIKE %s", [like]).fetchone()
             if row != (0,):
                 yield f"the canary is in {table}"
-    for path in scene.forge.glob("*/*.md"):
-        if scene.secret in path.read_text():
-            yield f"the canary is in {path.name}"
-    if scene.secret in scene.git("log", "-p", "--branches=tamma/*"):
-        yield "the canary is in a commit"
+    for name in scene.repositories:
+        for path in scene.forge(name).glob("*/*.md"):
+            if scene.secret in path.read_text():
+                yield f"the canary is in {path.name} of {name}"
+        if scene.secret in scene.git(name, "log", "-p", "--branches=tamma/*"):
+            yield f"the canary is in a commit of {name}"
 
 
 INVARIANTS: Final[Mapping[str, Callable[[Scene], Iterator[str]]]] = {

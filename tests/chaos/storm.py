@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -59,6 +59,7 @@ class Plan:
     is never killed nor stopped, so that what it uses up over the whole time can be seen."""
 
     seed: int
+    issues: Mapping[str, Mapping[str, str]]  # repository -> the title and the body of each of its issues
     kills: int | None = None
     seconds: float | None = None
     is_one_spared: bool = False
@@ -73,7 +74,7 @@ class Tally:
     phases: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
-    numbers: list[str] = field(default_factory=list)
+    issues: dict[str, str] = field(default_factory=dict)  # number -> repository
     bugs: list[str] = field(default_factory=list)
     quiet_seconds: float = 0.0
 
@@ -158,7 +159,7 @@ class Storm:
             self._outputs[self._loops[-1]] = output
         with suppress(psycopg.OperationalError):
             live = self.project.rows("SELECT count(*) FROM task WHERE finished_at IS NULL")[0][0]
-            unseen = len(self.tally.numbers) - self.project.rows("SELECT count(*) FROM task")[0][0]
+            unseen = len(self.tally.issues) - self.project.rows("SELECT count(*) FROM task")[0][0]
             if live + unseen < OPEN_ISSUES:
                 self._open_issue()
             if len(self._victims) < VICTIMS:
@@ -187,9 +188,9 @@ class Storm:
             )
 
     def _open_issue(self) -> None:
-        number = str(len(self.tally.numbers) + 1)
-        self.project.issue(number)
-        self.tally.numbers.append(number)
+        number, name = str(len(self.tally.issues) + 1), self._chance.choice(sorted(self.plan.issues))
+        self.project.issue(number, name=name, **self.plan.issues[name])
+        self.tally.issues[number] = name
 
     def _start_victim(self) -> None:
         """A worker that will die at a named place, or after a while wherever it is."""

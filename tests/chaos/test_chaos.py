@@ -73,7 +73,7 @@ def delivered(
             project.issue("2")
             project.configure()
             assert project.run("orchestrate", "--until-idle").code == 0
-        scene = Scene(root=root, database_url=url, numbers=("1", "2"), secret="canary")
+        scene = Scene(root=root, database_url=url, issues=dict.fromkeys("12", "demo"), secret="canary")
         assert {name: found for name, found in violations(scene).items() if found} == {}
         yield scene
 
@@ -106,21 +106,21 @@ def sql(statement: str) -> Callable[[Scene], None]:
 
 
 def second_comment(scene: Scene) -> None:
-    path = scene.forge / "issues" / "1.md"
+    path = scene.forge("demo") / "issues" / "1.md"
     path.write_text(path.read_text() + "\n<!-- tamma:notice=delivered task=x -->\n")
 
 
 def second_change(scene: Scene) -> None:
-    path = next((scene.forge / "changes").glob("*.md"))
+    path = next((scene.forge("demo") / "changes").glob("*.md"))
     path.with_name("9.md").write_text(path.read_text())
 
 
 def stray_branch(scene: Scene) -> None:
-    git("branch", "-q", "stray", "main", cwd=scene.forge / "repo.git")
+    git("branch", "-q", "stray", "main", cwd=scene.forge("demo") / "repo.git")
 
 
 def other_tree(scene: Scene) -> None:
-    git("update-ref", "refs/heads/tamma/1", "refs/heads/main", cwd=scene.forge / "repo.git")
+    git("update-ref", "refs/heads/tamma/1", "refs/heads/main", cwd=scene.forge("demo") / "repo.git")
 
 
 def left_checkout(scene: Scene) -> None:
@@ -128,7 +128,7 @@ def left_checkout(scene: Scene) -> None:
 
 
 def canary_in_issue(scene: Scene) -> None:
-    path = scene.forge / "issues" / "2.md"
+    path = scene.forge("demo") / "issues" / "2.md"
     path.write_text(path.read_text() + "canary")
 
 

@@ -81,7 +81,9 @@ def test_a_backup_taken_under_load_brings_everything_back_once(project: Project)
     assert killed.code == -signal.SIGKILL, killed.err
     server = EmbeddedPostgres(project.root / ".tamma" / "postgres")
     url, numbers = server.url(), (*(str(number) for number in range(1, ISSUES + 1)), LATE)
-    scene = Scene(root=project.root, database_url=url, numbers=numbers, secret="canary-of-disaster")
+    scene = Scene(
+        root=project.root, database_url=url, issues=dict.fromkeys(numbers, "demo"), secret="canary-of-disaster"
+    )
     gated = frozenset(tree for (tree,) in scene.rows(GATED))
     server.stop("immediate")
     shutil.rmtree(project.root / ".tamma" / "postgres")

@@ -55,6 +55,29 @@ class Site:
 def make_site(root: Path, built: Sequence[Built], *, agent: str) -> Site:
     """Forge and configuration for these cases, with an agent that behaves as told."""
     site = Site(root=root)
+    make_forge(site, built)
+    for one in built:
+        site.issue_file(one.case).write_text(_issue(one.case), encoding="utf-8")
+    tables = [
+        _table("forge", {"kind": "local", "root": "forge", "user": USER}),
+        _table("state", {"folder": "state"}),
+        _table("limits", {"running_max": 64, "tick_seconds": 1}),
+        _table("retry", {"backoff_base_seconds": 0.1, "backoff_max_seconds": 0.5}),
+        work_tables(root, built, agent=agent),
+    ]
+    site.config.write_text("\n".join(tables), encoding="utf-8")
+    return site
+
+
+def work_tables(root: Path, built: Sequence[Built], *, agent: str) -> str:
+    """The part of tamma.toml that tells which agent works, and on which repositories with which gates."""
+    argv = [sys.executable, str(HERE / "agent.py"), agent, str(root / "cases")]
+    table = _table("agent", {"kind": "command", "argv": argv, "prompt": "stdin"})
+    return "\n".join([table, *(_repository(one.case) for one in built)])
+
+
+def make_forge(site: Site, built: Sequence[Built]) -> None:
+    """A bare repository for each case, and a folder for its issues."""
     for one in built:
         repository = site.repository(one.case)
         repository.parent.mkdir(parents=True)
@@ -62,27 +85,11 @@ def make_site(root: Path, built: Sequence[Built], *, agent: str) -> Site:
             ["git", "clone", "-q", "--bare", str(one.folder / "before"), str(repository)], what="the bare repository"
         )
         site.issue_file(one.case).parent.mkdir()
-        site.issue_file(one.case).write_text(_issue(one.case), encoding="utf-8")
-    site.config.write_text(_config(site, [one.case for one in built], agent=agent), encoding="utf-8")
-    return site
 
 
 def _issue(case: Case) -> str:
     title = json.dumps(case.title, ensure_ascii=False)
     return f"---\ntitle: {title}\nlabels: [tamma]\nauthor: reporter\nstate: open\n---\n{case.body}\n"
-
-
-def _config(site: Site, cases: Sequence[Case], *, agent: str) -> str:
-    argv = [sys.executable, str(HERE / "agent.py"), agent, str(site.root / "cases")]
-    tables = [
-        _table("forge", {"kind": "local", "root": "forge", "user": USER}),
-        _table("state", {"folder": "state"}),
-        _table("limits", {"running_max": 64, "tick_seconds": 1}),
-        _table("retry", {"backoff_base_seconds": 0.1, "backoff_max_seconds": 0.5}),
-        _table("agent", {"kind": "command", "argv": argv, "prompt": "stdin"}),
-        *(_repository(case) for case in cases),
-    ]
-    return "\n".join(tables)
 
 
 def _repository(case: Case) -> str:
