@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import pytest
+from loguru import logger
 
 from tamma.core.attempt import Outcome, Phase
 from tamma.core.effect import EffectKind, EffectState, effect_key
@@ -195,6 +196,31 @@ def test_who_never_reached_the_database_is_told_at_once(world: World) -> None:
         with pytest.raises(TransientError) as caught:
             store.ping()
     assert caught.value.exit_code is ExitCode.TEMPORARY
+
+
+def test_what_the_agent_says_is_not_waited_for(wired: Wired) -> None:
+    """Its caller reads the agent, and must not be held: one more try, while every other write waits for the database."""
+    claim = wired.world.claimed(1)
+    with warnings_logged() as told:
+        wired.wire.refuse()
+        wired.wire.cut()
+        with pytest.raises(TransientError):
+            wired.store.claims.record(claim.lease, AgentSpoke(epoch=1, turn=1, text="hello"))
+        assert told == []
+        with pytest.raises(TransientError):
+            wired.store.claims.enter(claim.lease, Phase.PREPARE)
+        assert len(told) == 1, "this one was tried for long enough to be told of"
+
+
+@contextmanager
+def warnings_logged() -> Iterator[list[str]]:
+    """What is warned of meanwhile."""
+    told: list[str] = []
+    sink = logger.add(told.append, level="WARNING", format="{message}")
+    try:
+        yield told
+    finally:
+        logger.remove(sink)
 
 
 def test_a_lost_lease_that_cannot_be_looked_up_is_temporary(wired: Wired) -> None:

@@ -115,8 +115,9 @@ def test_a_claim_by_id_ignores_due_time_and_reservation(world: World) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.DELIVERED, Outcome.GATES_FAILED, Outcome.BLOCKED])
 def test_what_is_over_or_blocked_is_not_claimable(world: World, outcome: Outcome) -> None:
-    """The error says in which state it is."""
+    """The error says in which state it is; and who asks for the next task does not get it."""
     task = world.ended(world.claimed(1), outcome)
+    assert world.store.claims.claim_next(worker=BOB, capabilities=(), duration=MINUTE) is None
     with pytest.raises(NotClaimable, match=str(task.state)):
         world.store.claims.claim(task.id, worker=BOB, duration=MINUTE)
 
