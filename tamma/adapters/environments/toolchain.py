@@ -42,12 +42,12 @@ class Toolchain:
         found = shutil.which(name, path=self._search_path) if not _is_relative(name) else None
         if found is None:
             return [name]  # a file of the checkout: name it in ``inputs``
-        real = os.path.realpath(found)
+        real = Path(found).resolve()
         try:
-            info = os.stat(real)  # noqa: PTH116 — beside realpath
+            info = real.stat()
         except OSError:
-            return [name, real]
-        identity = (real, info.st_size, info.st_mtime_ns)
+            return [name, str(real)]
+        identity = (str(real), info.st_size, info.st_mtime_ns)
         if identity not in self._versions:
             self._versions[identity] = self._version(found, tag)
         return [name, *map(str, identity), self._versions[identity]]

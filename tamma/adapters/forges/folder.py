@@ -79,7 +79,7 @@ class Folder(Generic[T]):
         """Those there, in no order; none where the folder is not there yet."""
         with told_as_forge(self.path):
             try:
-                found = os.listdir(self.path)  # noqa: PTH208 - names alone, ten thousand of them
+                found = os.listdir(self.path)  # noqa: PTH208 — names alone, ten thousand of them
             except FileNotFoundError:
                 if not self.path.parent.is_dir():
                     raise
