@@ -28,7 +28,7 @@ from tamma.config import policies as mapped
 from tamma.config.loader import Loaded
 from tamma.config.schema import AgentKind, AgentSettings, ForgeKind, LogFormat, SandboxKind
 from tamma.core.errors import ConfigError
-from tamma.core.ids import IssueRef, worker_id
+from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, worker_id
 from tamma.core.redact import Redactor
 from tamma.engine.failpoints import FAIL_POINTS
 from tamma.engine.plan import Identity, Policies, RepositoryPlan
@@ -84,7 +84,9 @@ def fail_points(loaded: Loaded) -> FailPoints:
             if near
             else "see tamma/engine/failpoints.py, FORGE_POINTS and ARCHIVE_POINTS",
         )
-    return NamedFailPoints(loaded.fail_points) if loaded.fail_points else NoFailPoints()
+    if not loaded.fail_points:
+        return NoFailPoints()
+    return NamedFailPoints(loaded.fail_points, is_dispatched=BOOT_ID_VARIABLE in loaded.environ)
 
 
 # Forges

@@ -10,9 +10,9 @@ from datetime import timedelta
 from enum import IntEnum, unique
 from typing import ClassVar, Final
 
-# The machine is short of something, or it will be mounted otherwise in a moment: nobody's mistake, and it passes.
+# The machine is short of something, its disk erred, or it will be mounted otherwise in a moment: nobody's mistake, and it passes.
 PASSING: Final = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EROFS,
+    errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EROFS, errno.EIO,
 })  # fmt: skip
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
@@ -143,7 +143,11 @@ class IllegalTransition(AssertionError):
 def of_os_error(error: OSError, *, doing: str) -> TransientError | ConfigError | None:
     """What the system refused in a place of our own, as an error that says who should act; None where it may be our bug."""
     if error.errno in PASSING:
-        fixes = {errno.EMFILE: "raise the limit of open files (ulimit -n)", errno.EROFS: "mount it to be written to"}
+        fixes = {
+            errno.EMFILE: "raise the limit of open files (ulimit -n)",
+            errno.EROFS: "mount it to be written to",
+            errno.EIO: "look at the disk (the kernel's log tells more)",
+        }
         fix = fixes.get(error.errno or 0, "free some disk space or memory")
         return TransientError(f"{doing} failed", why=str(error), fix=f"{fix}, then try again")
     if error.errno in _DENIED:

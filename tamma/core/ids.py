@@ -42,9 +42,9 @@ class IssueRef:
 
         Raises ConfigError for anything else.
         """
-        head, mark, number = text.rpartition("#")
-        chosen = head if mark and head else repository
-        if not chosen or not number or any(c.isspace() or ord(c) < 32 for c in text):
+        head, _, number = text.rpartition("#")
+        chosen = head or repository
+        if not chosen or not number or any(c == " " or not c.isprintable() for c in text):
             raise ConfigError(
                 f"{text!r} is not an issue reference",
                 why="an issue is named as repository#number" + ("" if repository is None else ", or by its number"),

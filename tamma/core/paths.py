@@ -67,7 +67,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         is_last = index == len(names) - 1
         if name == "**":
             out.append(".*" if is_last else "(?:[^/]+/)*")
-        elif not is_last and index == len(names) - 2 and names[-1] == "**":
+        elif index == len(names) - 2 and names[-1] == "**":
             out.append(_name(name) + "(?:/.*)?")
             break
         else:
@@ -76,7 +76,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 _MEMBER: Final = re.compile(r"([^-])-([^-])|.", re.DOTALL)
-_TOKEN: Final = re.compile(r"\*+|\?|\[(!?)([^]/]+)\]|.", re.DOTALL)
+_TOKEN: Final = re.compile(r"\*+|\[(!?)([^]/]+)\]|.", re.DOTALL)
 
 
 def _name(name: str) -> str:

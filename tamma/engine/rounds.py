@@ -11,7 +11,7 @@ from typing import Final
 from tamma.core import paths
 from tamma.core.attempt import Outcome, Phase, Verdict
 from tamma.core.diff import refusal
-from tamma.core.errors import PASSING, TransientError
+from tamma.core.errors import PASSING
 from tamma.core.event import AgentFinished, AgentSpoke, AgentStarted, TreeAudited
 from tamma.core.gate import GateReport, GateVerdict, TestRun
 from tamma.core.leaks import leaks, message_leaks, without_secrets
@@ -173,10 +173,8 @@ class Rounds:
         try:
             return Path(tempfile.mkdtemp(prefix=f"turn-{turn}-", dir=self.workspace.scratch))
         except OSError as error:
-            if error.errno in PASSING:
-                raise TransientError(
-                    "no folder for the agent's files can be made", why=str(error), fix="free some disk space"
-                ) from error
+            if turn == 0 or error.errno in PASSING:  # not the doing of an agent
+                raise
             raise WorkspaceRemoved("its scratch folder cannot be used", why=str(error)) from error
 
     def _readable(self, scratch: Path) -> tuple[Path, ...]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamma.core.paths import matches, normalised, select
+from tamma.core.paths import first_match, inside, matches, normalised, select
 from tamma.core.policy import DEFAULT_PROTECTED_PATHS, DEFAULT_TEST_PATHS
 
 
@@ -44,6 +44,11 @@ from tamma.core.policy import DEFAULT_PROTECTED_PATHS, DEFAULT_TEST_PATHS
         ("caf\u00e9", "cafe\u0301", True),
         ("**", "a/b", True),
         ("docs/", "docs", True),
+        ("./docs", "docs", True),
+        ("a/b/**", "a/c", False),
+        ("a?c", "a\nc", True),
+        ("a\nc", "ac", False),
+        ("[a\nc]", "\n", True),
     ],
 )
 def test_globs(pattern: str, path: str, expected: bool) -> None:
@@ -80,6 +85,7 @@ def test_default_test_paths(path: str) -> None:
         (".", None),
         ("a\\b", None),
         ("C:/x", None),
+        ("c:/x", None),
         ("a\nb", None),
         ("a\udcff", None),
         ("a\x00", None),
@@ -88,6 +94,32 @@ def test_default_test_paths(path: str) -> None:
 def test_odd_paths_are_refused(path: str, expected: str | None) -> None:
     """What no honest tree holds has no normal form."""
     assert normalised(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a/b", ("a", "b")),
+        ("./a//b/.", ("a", "b")),
+        ("", ()),
+        (".", ()),
+        ("a..b", ("a..b",)),
+        ("/a", None),
+        ("..", None),
+        ("a/../b", None),
+        ("a\x00", None),
+    ],
+)
+def test_a_place_below_a_folder_never_leads_out_of_it(path: str, expected: tuple[str, ...] | None) -> None:
+    """The names on the way there."""
+    assert inside(path) == expected
+
+
+def test_the_first_pattern_that_matches_is_told() -> None:
+    """None if none does; and what is odd or matches none is not selected."""
+    patterns = ("a/**", "**/b")
+    assert [first_match(path, patterns) for path in ("a/b", "x/b", "c")] == ["a/**", "**/b", None]
+    assert select(["c", "../b", "x/b", "./a/c"], patterns) == ("x/b", "./a/c")
 
 
 @given(st.text(max_size=40))

@@ -70,15 +70,16 @@ def open_store(url: str, *, listen_url: str | None = None, connections_max: int 
 def draft(
     number: int | str = 1,
     *,
+    forge: str = "local",
     repository: str = "demo",
     generation: int = 1,
     priority: int = 0,
     capabilities: tuple[str, ...] = (),
     title: str = "A title",
 ) -> TaskDraft:
-    """A draft for an issue of the local forge."""
+    """A draft for an issue, of the local forge unless told otherwise."""
     return TaskDraft(
-        ref=IssueRef(forge="local", repository=repository, number=str(number)),
+        ref=IssueRef(forge=forge, repository=repository, number=str(number)),
         title=title,
         digest="digest",
         snapshot=BlobId("snapshot"),

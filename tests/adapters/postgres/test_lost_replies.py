@@ -80,7 +80,8 @@ def test_an_attempt_whose_settling_was_not_confirmed_is_settled_once(wired: Wire
 
 
 def test_a_settling_that_came_too_late_is_not_taken_for_done(wired: Wired) -> None:
-    """Somebody reaped the attempt: the lost reply said so, and so does the reread."""
+    """Somebody reaped the attempt: the lost reply said so, and so does the reread. Another task's first attempt was settled."""
+    wired.world.ended(wired.world.claimed("another", worker=BOB), Outcome.DELIVERED)
     claim = wired.world.claimed(1)
     wired.world.store.claims.reap(
         claim.task.id, epoch=1, decision=decided(Outcome.CRASHED), by=ORC, reason="dead", dead=ANN

@@ -88,6 +88,8 @@ def test_a_worker_goes_offline_and_comes_back(world: World) -> None:
     workers = world.store.workers
     register(world)
     assert not workers.expire(ANN, beat=MINUTE, missed_beats_max=3)
+    with world.later(by=2 * MINUTE) as soon:
+        assert not soon.workers.expire(ANN, beat=MINUTE, missed_beats_max=3), "it may miss two"
     with world.later(by=4 * MINUTE) as later:
         assert later.workers.expire(ANN, beat=MINUTE, missed_beats_max=3)
         assert not later.workers.expire(ANN, beat=MINUTE, missed_beats_max=3)
@@ -97,6 +99,23 @@ def test_a_worker_goes_offline_and_comes_back(world: World) -> None:
     assert isinstance(facts[0], WorkerRegistered)
     states = [fact.state for fact in facts if isinstance(fact, WorkerStateChanged)]
     assert states == ["offline", "online"]
+
+
+def test_what_a_registration_and_a_beat_say_is_the_time_of_the_database(world: World) -> None:
+    """A second registration is a sign of life, a change of state is none."""
+    with world.later(by=MINUTE) as first:
+        first.workers.register(ANN, host="h", pid=1, role=WorkerRole.WORKER, release="1", capabilities=())
+    [begun] = world.store.workers.list()
+    assert begun.last_beat_at == begun.registered_at
+    assert begun.registered_at > world.store.ping()
+    with world.later(by=2 * MINUTE) as then:
+        then.workers.change_state(ANN, WorkerState.DRAINING, reason="r")
+        assert then.workers.list()[0].last_beat_at == begun.last_beat_at
+        then.workers.register(ANN, host="h", pid=1, role=WorkerRole.WORKER, release="1", capabilities=())
+        [again] = then.workers.list()
+    assert again.registered_at == begun.registered_at
+    assert again.last_beat_at is not None
+    assert again.last_beat_at > begun.registered_at + MINUTE / 2
 
 
 def test_a_worker_that_is_gone_stays_gone(world: World) -> None:

@@ -146,6 +146,8 @@ def test_an_older_epoch_writes_nothing(world: World) -> None:
     world.ended(old, Outcome.INTERRUPTED)
     world.store.claims.claim(old.task.id, worker=ANN, duration=HOUR)
     assert_fenced(world, world.store, old, LeaseLost)
+    with pytest.raises(LeaseLost, match=f"epoch 2 has begun on {ANN}"):
+        world.store.claims.enter(old.lease, Phase.PREPARE)
 
 
 def test_another_worker_with_the_epoch_writes_nothing(world: World) -> None:

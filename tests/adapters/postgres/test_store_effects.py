@@ -43,7 +43,8 @@ def test_the_next_attempt_intends_anew(world: World) -> None:
     claim = world.claimed(1)
     key, effects = effect_key(claim.task.id, EffectKind.PUSH), world.store.effects
     effects.intend(claim.lease, key=key, kind=EffectKind.PUSH, intent={"oid": "a"})
-    effects.record(claim.lease, key=key, result={"why": "refused"}, is_done=False)
+    abandoned = effects.record(claim.lease, key=key, result={"why": "refused"}, is_done=False)
+    assert (abandoned.state, abandoned.result) == (EffectState.ABANDONED, {"why": "refused"})
     world.ended(claim, Outcome.INTERRUPTED)
     again = world.store.claims.claim(claim.task.id, worker=BOB, duration=MINUTE)
     effect = effects.intend(again.lease, key=key, kind=EffectKind.PUSH, intent={"oid": "b"})
@@ -58,6 +59,15 @@ def test_nothing_is_recorded_that_was_not_intended(world: World) -> None:
     with pytest.raises(PermanentError, match="never intended"):
         world.store.effects.record_unleased(claim.task.id, key="k", result={}, by=ANN)
     assert len(world.store.events.stream(task_stream(claim.task.id))) == 2
+
+
+def test_what_an_attempt_intended_is_nobody_elses_to_record(world: World) -> None:
+    """It has a lease, and no holder."""
+    claim = world.claimed(1)
+    key = effect_key(claim.task.id, EffectKind.PUSH)
+    world.store.effects.intend(claim.lease, key=key, kind=EffectKind.PUSH, intent={})
+    with pytest.raises(LeaseLost, match="nobody holds it"):
+        world.store.effects.record_unleased(claim.task.id, key=key, result={}, by=BOB)
 
 
 def test_one_holder_at_a_time(world: World) -> None:

@@ -100,6 +100,8 @@ def test_counts_and_lists(world: World) -> None:
     assert [task.id for task in world.store.tasks.list()] == [new.id, old.id]
     assert [task.id for task in world.store.tasks.list(states=[TaskState.CANCELLED])] == [old.id]
     assert [task.id for task in world.store.tasks.list(limit=1)] == [new.id]
+    newer = world.task(3)
+    assert [task.id for task in world.store.tasks.list(states=[TaskState.QUEUED])] == [newer.id, new.id]
 
 
 def test_a_reservation_takes_a_slot_until_the_claim(world: World) -> None:
@@ -121,6 +123,8 @@ def test_limits_hold_over_all_orchestrators(world: World) -> None:
     for task in tasks:
         world.store.tasks.unreserve(task.id, by=ORC)
     assert sum(together(*[partial(reserve, world, t, total=8, each=2) for t in tasks])) == 4
+    namesake = world.store.tasks.create(draft("namesake", forge="other", repository="r0"))
+    assert reserve(world, namesake, each=1), "a repository of that name on another forge is another one"
 
 
 def test_running_tasks_take_slots_too(world: World) -> None:
@@ -149,8 +153,10 @@ def test_only_the_holder_or_time_frees_a_reservation(world: World) -> None:
 
 
 def test_a_task_that_is_not_due_cannot_be_reserved(world: World) -> None:
-    """Nor one that runs or has ended."""
+    """Nor one that runs, waits for people or is over."""
     task = world.ended(world.claimed(1), Outcome.AGENT_FAILED)
+    for number, outcome in ((3, Outcome.BLOCKED), (4, Outcome.DELIVERED)):
+        assert not reserve(world, world.ended(world.claimed(number), outcome))
     assert not reserve(world, task)
     assert not reserve(world, world.claimed(2).task)
     with world.later(by=timedelta(hours=1)) as later:
@@ -166,10 +172,12 @@ def test_cancel_ends_every_live_task(world: World, state: TaskState) -> None:
     ended = world.store.tasks.cancel(task.id, by="ann", reason="enough", notice=Notice.CANCELLED)
     assert ended.state is TaskState.CANCELLED
     assert (ended.worker, ended.run_after, ended.reason) == (None, None, "enough")
-    assert ended.notice is Notice.CANCELLED
+    assert (ended.notice, ended.outcome) == (Notice.CANCELLED, Outcome.CANCELLED)
     again = world.store.tasks.cancel(task.id, by="bob", reason="more", notice=None)
     assert again == ended
     assert isinstance(world.store.events.stream(task_stream(task.id))[-1].fact, TaskCancelled)
+    delivered = world.ended(world.claimed("delivered"), Outcome.DELIVERED)
+    assert world.store.tasks.cancel(delivered.id, by="ann", reason="too late") == delivered
 
 
 def in_state(world: World, state: TaskState) -> Task:
@@ -218,6 +226,8 @@ def test_the_survey_tells_what_a_tick_needs(world: World) -> None:
     now = store.tasks.survey(SCOPE, limit=10, beat=MINUTE, missed_beats_max=3)
     assert (now.ready, now.running, now.expired) == ((ready,), (running,), ())
     assert (now.notices, now.silent_workers, now.is_moving) == ((untold,), (), True)
+    with world.later(by=2 * MINUTE) as soon:
+        assert soon.tasks.survey(SCOPE, limit=10, beat=MINUTE, missed_beats_max=3).silent_workers == ()
     assert {task.id for task in now.live} == {waiting.id, running.id, ready.id}
     assert now.first_due == waiting.run_after
     with world.later(by=timedelta(hours=1)) as later:

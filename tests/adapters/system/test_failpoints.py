@@ -41,12 +41,14 @@ def test_a_process_ends_as_asked(spec: str, code: int) -> None:
     assert reached(spec) == code
 
 
-def test_a_process_kills_its_parent_and_goes_on() -> None:
-    """What becomes of a worker when its orchestrator dies at just this place."""
-    child = "from tamma.adapters.system import *; NamedFailPoints({'a': 'orphan'}).reach('a'); print('goes on')"
+@pytest.mark.parametrize(("is_dispatched", "code"), [(True, -signal.SIGKILL), (False, 0)])
+def test_a_worker_kills_the_loop_that_started_it_and_goes_on(is_dispatched: bool, code: int) -> None:
+    """What becomes of it when its orchestrator dies at just this place. Nobody else's parent is killed."""
+    child = "from tamma.adapters.system import *; NamedFailPoints({'a': 'orphan'}, is_dispatched=DISPATCHED).reach('a'); print('goes on')"
+    child = child.replace("DISPATCHED", str(is_dispatched))
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     done = subprocess.run([PYTHON, "-c", parent], stdout=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "goes on\n")
+    assert (done.returncode, done.stdout) == (code, "goes on\n")
 
 
 def test_a_process_loses_its_connections_and_nothing_else() -> None:
