@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,13 +44,22 @@ class Intake:
     selection: SelectionPolicy
     unfit: Mapping[str, ConfigError] = field(default_factory=dict)
 
-    def judge(self, issue: Issue, *, newest: Task | None, open_changes: int, pause: Pause | None = None) -> Candidate:
-        """The candidate with every reason against it; asks the forge for changes only where nothing else speaks against."""
-        against = self._reasons(issue, newest, open_changes, with_changes=False)
+    def judge(
+        self,
+        issue: Issue,
+        *,
+        newest: Task | None,
+        open_changes: int,
+        pause: Pause | None = None,
+        changes: Sequence[Change] | None = None,
+    ) -> Candidate:
+        """The candidate with every reason against it. ``changes`` are those from its branch; where they are not given, the forge
+        is asked if nothing else speaks against."""
+        against = self._reasons(issue, newest, open_changes, changes or ())
         if pause is not None:
             against = (Reason(why=Why.PAUSED, text=str(pause), fix=pause.fix), *against)
-        if not against:
-            against = self._reasons(issue, newest, open_changes, with_changes=True)
+        if not against and changes is None:
+            against = self._reasons(issue, newest, open_changes, self._changes(issue.ref))
         return Candidate(issue=issue, generation=newest.generation + 1 if newest else 1, against=against)
 
     def create(self, issue: Issue, *, generation: int, asked_by: str, priority: int = 0) -> Task:
@@ -94,8 +103,10 @@ class Intake:
 
     def _change_of(self, ref: IssueRef) -> Change | None:
         """The newest change of ours for an issue, any state."""
-        ours = (c for c in self.forge.changes(ref.repository, head=branch_name(ref)) if c.author == self.forge.user)
-        return next(ours, None)
+        return next((c for c in self._changes(ref) if c.author == self.forge.user), None)
+
+    def _changes(self, ref: IssueRef) -> Sequence[Change]:
+        return self.forge.changes(ref.repository, head=branch_name(ref))
 
     def find_or_create(self, ref: IssueRef, *, asked_by: str) -> Task:
         """The live task of an issue, or a new one. Raises NoSuchTask, NotClaimable (closed, or its change is open or was closed
@@ -104,7 +115,7 @@ class Intake:
         newest = self.newest(ref)
         if newest is not None and not newest.is_terminal:
             return newest
-        against = self._reasons(issue, newest, 0, with_changes=True)
+        against = self._reasons(issue, newest, 0, self._changes(ref))
         refuse_person(issue, against)
         return self.create(
             issue, generation=newest.generation + 1 if newest else 1, asked_by=asked_by, priority=self.priority(issue)
@@ -124,12 +135,11 @@ class Intake:
         return priority_of(issue, self.selection) if self.selection.order is Order.PRIORITY else 0
 
     def _reasons(
-        self, issue: Issue, newest: Task | None, open_changes: int, *, with_changes: bool
+        self, issue: Issue, newest: Task | None, open_changes: int, changes: Sequence[Change]
     ) -> tuple[Reason, ...]:
         if (error := self.unfit.get(issue.ref.repository)) is not None:
             text = f"its repository cannot be worked on: {error}"
             return (Reason(why=Why.REPOSITORY_UNFIT, text=text, fix=error.fix),)
-        changes = self.forge.changes(issue.ref.repository, head=branch_name(issue.ref)) if with_changes else ()
         return reasons_against(
             issue, task=newest, changes=changes, open_changes=open_changes, policy=self.selection, limits=self.limits, user=self.forge.user
         )  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
+from tamma.core.change import Change
 from tamma.core.errors import ConfigError, TransientError
-from tamma.core.ids import IssueRef, TaskId
+from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.issue import Issue
 from tamma.core.pause import EVERYWHERE, Pause
 from tamma.core.reconcile import Candidate, View
@@ -140,15 +141,27 @@ class Observer:
         self._malformed.extend(page.malformed)
         newest = self._newest([issue.ref for issue in page.issues])
         open_changes = self.forge.count_open_changes(repository)
+
+        def judge(issue: Issue, changes: Sequence[Change] = ()) -> Candidate:
+            pause, task = self._pause_of(repository), newest.get(issue.ref)
+            return self.intake.judge(issue, newest=task, open_changes=open_changes, pause=pause, changes=changes)
+
+        changes = self._changes_of(repository, [issue.ref for issue in page.issues if not judge(issue).against])
         found: list[Candidate] = []
         for issue in page.issues:
-            candidate = self.intake.judge(
-                issue, newest=newest.get(issue.ref), open_changes=open_changes, pause=self._pause_of(repository)
-            )
+            of_issue = changes.get(branch_name(issue.ref), ())
+            if isinstance(of_issue, Malformed):
+                self._unread.append((issue.ref, f"a change cannot be read: {of_issue.why}"))
+                continue
+            candidate = judge(issue, of_issue)
             open_changes += 0 if candidate.against else 1
             found.append(candidate)
         self._went_on(of, page.next)
         return found
+
+    def _changes_of(self, repository: str, refs: Sequence[IssueRef]) -> Mapping[str, Sequence[Change] | Malformed]:
+        """Asked at once for all issues that nothing else speaks against."""
+        return self.forge.changes_of(repository, heads=[branch_name(ref) for ref in refs]) if refs else {}
 
     def _newest(self, refs: Sequence[IssueRef]) -> dict[IssueRef, Task]:
         if self.store is None or not refs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +76,11 @@ class Forge(Protocol):
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
         """Changes from branch ``head``, any state, newest first. Raises PermanentError where one that cannot be read may be of
         that branch; others that cannot be read are skipped, and told as malformed by ``open_issues``."""
+        ...
+
+    def changes_of(self, repository: str, *, heads: Collection[str]) -> Mapping[str, Sequence[Change] | Malformed]:
+        """As ``changes`` for each of the branches, at the price of one question; where that raises PermanentError, what cannot
+        be read."""
         ...
 
     def count_open_changes(self, repository: str) -> int:

@@ -8,12 +8,13 @@ import signal
 import sys
 from typing import Final
 
-from tests.benchmarks import append, queue, startup, task, workspace
+from tests.benchmarks import append, queue, startup, task, tick, workspace
 from tests.benchmarks.measure import Benchmark, Figure
 from tests.benchmarks.place import a_place
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     *queue.BENCHMARKS,
+    *tick.BENCHMARKS,
     *append.BENCHMARKS,
     *workspace.BENCHMARKS,
     *task.BENCHMARKS,

@@ -14,7 +14,7 @@ from tamma.core.change import ChangeDraft, ChangeState
 from tamma.core.errors import NoSuchTask, PermanentError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import IssueState
-from tamma.ports.forge import Forge
+from tamma.ports.forge import Forge, Malformed
 
 LABEL = "tamma"
 STRANGER = "stranger"
@@ -356,6 +356,18 @@ class ForgeContract:
         assert told == [
             (fresh.id, ChangeState.OPEN), (closed.id, ChangeState.CLOSED), (merged.id, ChangeState.MERGED)
         ]  # fmt: skip
+
+    def test_changes_of_many_heads_are_those_of_each(self, world: ForgeWorld) -> None:
+        """In one answer, a head without any included."""
+        ref = world.create_issue()
+        for head in ("tamma/1", "tamma/2"):
+            world.forge.open_change(a_draft(world, ref, head=head))
+        world.close_change(world.forge.changes(world.repository, head="tamma/1")[0].id)
+        world.forge.open_change(a_draft(world, ref, head="tamma/1"))
+        heads = ("tamma/1", "tamma/2", "tamma/none")
+        told = world.forge.changes_of(world.repository, heads=heads)
+        assert told == {head: world.forge.changes(world.repository, head=head) for head in heads}
+        assert [len(changes) for changes in told.values() if not isinstance(changes, Malformed)] == [2, 1, 0]
 
     def test_no_change_from_a_head(self, world: ForgeWorld) -> None:
         """An empty answer is an answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -79,6 +79,10 @@ class MemoryForge:
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
         with self._lock:
             return [c for c in reversed(self._changes) if (c.repository, c.head) == (repository, head)]
+
+    def changes_of(self, repository: str, *, heads: Collection[str]) -> Mapping[str, Sequence[Change] | Malformed]:
+        with self._lock:
+            return {head: self.changes(repository, head=head) for head in heads}
 
     def count_open_changes(self, repository: str) -> int:
         with self._lock:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ExitCode
-from tamma.core.ids import TaskId, WorkerId
+from tamma.core.ids import IssueRef, TaskId, WorkerId
 from tamma.engine.orchestrator import Mode
 from tamma.ports.dispatch import Ended
 from tests.contracts.memory_forge import MemoryForge
 from tests.engine.loop_world import a_loop
+from tests.support.crowd import a_loop_over
+from tests.support.issue_files import issue_document, write_issue
 
 QUIT = "raise SystemExit(3)"
 
@@ -72,4 +75,23 @@ def test_an_issue_that_is_gone_is_named_itself(
     loop.report = told.append
     loop.tick()
     assert any(line.startswith(f"issue {ref} ") for line in told), told
+    assert not any(line.startswith("repository") for line in told), told
+
+
+def test_a_change_that_cannot_be_read_hides_its_own_issue_only(store: PostgresStore, tmp_path: Path) -> None:
+    """The issue is named with the reason, and is not taken; its neighbours in the same repository are."""
+    here = LocalRepository(name="demo", git_url="demo.git", issues=tmp_path / "issues", changes=tmp_path / "changes")
+    forge = LocalForge(name="local", user="tamma", repositories=[here])
+    here.issues.mkdir()
+    here.changes.mkdir()
+    for number in "1", "2":
+        write_issue(here.issues, issue_document(title="t", labels=["tamma"]), number=number)
+    (here.changes / "7.md").write_text("---\nhead: tamma/1\nstate: [\n---\n", encoding="utf-8")
+    loop = a_loop_over(store, forge)
+    told: list[str] = []
+    loop.report = told.append
+    loop.tick()
+    assert [task.ref.number for task in store.tasks.list()] == ["2"]
+    unread = IssueRef(forge="local", repository="demo", number="1")
+    assert any(line.startswith(f"issue {unread} ") and "7.md" in line for line in told), told
     assert not any(line.startswith("repository") for line in told), told

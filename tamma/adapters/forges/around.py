@@ -3,7 +3,7 @@ asking once more what only reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
@@ -13,16 +13,17 @@ from tamma.core.errors import TransientError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, Issue
 from tamma.core.policy import ASKED_WAIT_MAX
-from tamma.ports.forge import Forge, IssuePage
+from tamma.ports.forge import Forge, IssuePage, Malformed
 from tamma.ports.system import Chance, Clock, FailPoints
 from tamma.ports.workspace import Remote
 
 CALLS: Final = (
-    "open_issues", "issue", "comments", "comment", "change_labels", "changes", "count_open_changes", "open_change",
+    "open_issues", "issue", "comments", "comment", "change_labels", "changes", "changes_of", "count_open_changes",
+    "open_change",
 )  # fmt: skip
 # Not in engine.failpoints: these are about what the forge answers, not about where a process may die.
 FORGE_POINTS: Final = frozenset(f"forge.{call}.{moment}" for call in CALLS for moment in ("before", "after"))
-READS: Final = frozenset({"open_issues", "issue", "comments", "changes", "count_open_changes"})
+READS: Final = frozenset({"open_issues", "issue", "comments", "changes", "changes_of", "count_open_changes"})
 TRIES_MAX: Final = 3
 PATIENCE_SECONDS: Final = 5.0
 _FIRST_SECONDS: Final = 0.25
@@ -86,6 +87,10 @@ class ForgeAround:
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
         """Around it."""
         return self._around("changes", lambda: self._forge.changes(repository, head=head))
+
+    def changes_of(self, repository: str, *, heads: Collection[str]) -> Mapping[str, Sequence[Change] | Malformed]:
+        """Around it."""
+        return self._around("changes_of", lambda: self._forge.changes_of(repository, heads=heads))
 
     def count_open_changes(self, repository: str) -> int:
         """Around it."""

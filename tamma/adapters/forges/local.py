@@ -6,7 +6,7 @@ It trusts the file system: whoever can write the files can speak as anyone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -170,9 +170,21 @@ class LocalForge:
 
     def changes(self, repository: str, *, head: str) -> Sequence[Change]:
         """By number, highest first. Raises PermanentError for a broken change file that names the branch."""
+        found = self.changes_of(repository, heads=[head])[head]
+        if isinstance(found, Malformed):
+            raise PermanentError("a change cannot be read", why=found.why, fix="correct the file, or move it elsewhere")
+        return found
+
+    def changes_of(self, repository: str, *, heads: Collection[str]) -> Mapping[str, Sequence[Change] | Malformed]:
+        """The folder is looked through once, and the files of these branches are read."""
         place = self._place(repository)
-        found = (self._change(place, name) for name in self._change_names(place, head))
-        return [change for change in found if change is not None and change.head == head]
+        extracts = place.changes.extracts()
+        broken = [(name, head) for name, head in extracts.items() if isinstance(head, Trouble)]
+        names: dict[str, list[str]] = {head: [] for head in heads}
+        for name, head in extracts.items():
+            if isinstance(head, ChangeHead) and head.head in names:
+                names[head.head].append(name)
+        return {branch: self._changes_from(place, branch, of, broken) for branch, of in names.items()}
 
     def count_open_changes(self, repository: str) -> int:
         """Those whose author is our user; a file that cannot be read may be one, and counts."""
@@ -222,15 +234,14 @@ class LocalForge:
             raise Moved
         return name
 
-    def _change_names(self, place: _Place, branch: str) -> list[str]:
-        heads = place.changes.extracts()
-        for head in heads.values():
-            if isinstance(head, Trouble) and _may_be_of(head, branch):
-                raise PermanentError(
-                    "a change cannot be read", why=head.why, fix="correct the file, or move it elsewhere"
-                )
-        chosen = [n for n, h in heads.items() if isinstance(h, ChangeHead) and h.head == branch]
-        return sorted(chosen, key=int, reverse=True)
+    def _changes_from(
+        self, place: _Place, branch: str, names: Collection[str], broken: Collection[tuple[str, Trouble]]
+    ) -> Sequence[Change] | Malformed:
+        for name, trouble in broken:
+            if _may_be_of(trouble, branch):
+                return Malformed(ref=f"change {name} of {place.remote.name}", why=trouble.why)
+        found = (self._change(place, name) for name in sorted(names, key=int, reverse=True))
+        return [change for change in found if change is not None and change.head == branch]
 
     def _malformed_changes(self, place: _Place) -> list[Malformed]:
         heads = place.changes.extracts()
