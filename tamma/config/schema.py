@@ -187,7 +187,7 @@ class LimitSettings(Section):
         default=_LIMITS.candidates,
         ge=1,
         le=10_000,
-        description="Most issues of a repository looked at per tick; the next tick goes on behind them.",
+        description="Most issues of a repository looked at per tick, in the order of select.order; the next tick goes on behind them.",
     )
     creations_per_tick_max: Count = Field(
         default=_LIMITS.creations_per_tick, ge=1, le=10_000, description="Most tasks made per tick."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
@@ -165,13 +165,16 @@ def _about_changes(
 
 
 def priority_of(issue: Issue, policy: SelectionPolicy) -> int:
-    """The number behind ``priority:`` in a label; ``priority:1`` goes before ``priority:2``, those without one go last."""
+    """See ``priority_in``."""
+    return priority_in(issue.labels, policy.priority_prefix)
+
+
+def priority_in(labels: Iterable[str], prefix: str) -> int:
+    """From the number behind ``priority:`` in a label; ``priority:1`` goes before ``priority:2``, those without one go last."""
     found = [
         int(rest)
-        for label in issue.labels
-        if label.startswith(policy.priority_prefix)
-        and (rest := label.removeprefix(policy.priority_prefix)).isdecimal()
-        and len(rest) <= 4
+        for label in labels
+        if label.startswith(prefix) and (rest := label.removeprefix(prefix)).isdecimal() and len(rest) <= 4
     ]
     return -min(found) if found else -10_000
 

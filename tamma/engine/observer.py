@@ -136,8 +136,15 @@ class Observer:
             yield from found or ()
 
     def _candidates_of(self, repository: str) -> list[Candidate]:
-        limits, label, of = self.policies.limits, self.policies.selection.trigger, _issues_of(repository)
-        page = self.forge.open_issues(repository, label=label, limit=limits.candidates, after=self._places.get(of))
+        selection, of = self.policies.selection, _issues_of(repository)
+        page = self.forge.open_issues(
+            repository,
+            label=selection.trigger,
+            limit=self.policies.limits.candidates,
+            after=self._places.get(of),
+            order=selection.order,
+            priority_prefix=selection.priority_prefix,
+        )
         self._malformed.extend(page.malformed)
         newest = self._newest([issue.ref for issue in page.issues])
         open_changes = self.forge.count_open_changes(repository)

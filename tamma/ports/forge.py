@@ -9,6 +9,7 @@ from typing import Protocol
 from tamma.core.change import Change, ChangeDraft
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, Issue
+from tamma.core.policy import Order
 from tamma.ports.workspace import Remote
 
 
@@ -22,7 +23,7 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuePage:
-    """A bounded list of open issues that carry the asked label, oldest first; ``next`` is where to go on, None at the end.
+    """A bounded list of open issues that carry the asked label, in the asked order; ``next`` is where to go on, None at the end.
 
     ``malformed`` are told with the first page, at most as many as were asked for, and those of a later page with it.
     """
@@ -50,10 +51,20 @@ class Forge(Protocol):
         """Those we serve, by name."""
         ...
 
-    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+    def open_issues(
+        self,
+        repository: str,
+        *,
+        label: str,
+        limit: int,
+        after: str | None = None,
+        order: Order = Order.OLDEST,
+        priority_prefix: str = "",
+    ) -> IssuePage:
         """Open issues with ``label`` (compared in lower case), at most ``limit``, from the beginning or behind an earlier page.
 
-        Page by page every issue comes that was open and labelled all the while. A place that is no more begins anew.
+        ``order`` holds over all pages; for that by priority, see ``selection.priority_in``. Page by page every issue comes that
+        was open all the while and kept its labels. A place that is no more begins anew.
         """
         ...
 

@@ -14,6 +14,7 @@ from tamma.core.change import ChangeDraft, ChangeState
 from tamma.core.errors import NoSuchTask, PermanentError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import IssueState
+from tamma.core.policy import Order
 from tamma.ports.forge import Forge, Malformed
 
 LABEL = "tamma"
@@ -158,6 +159,26 @@ class ForgeContract:
             world.close_issue(seen[-1])
             after = page.next
         assert (seen, after) == (refs, None)
+
+    @pytest.mark.parametrize(
+        ("order", "wanted"), [(Order.OLDEST, "01234"), (Order.NEWEST, "43210"), (Order.PRIORITY, "32014")]
+    )
+    def test_the_order_holds_over_all_pages(self, world: ForgeWorld, order: Order, wanted: str) -> None:
+        """Among those of one priority the oldest goes first; what is no number is none."""
+        labels = ((), ("priority:soon",), ("priority:2",), ("priority:1", "priority:3"), ())
+        refs = [
+            world.create_issue(labels=(LABEL, *more), created_at=BEGIN + timedelta(days=n))
+            for n, more in enumerate(labels)
+        ]
+        seen: list[IssueRef] = []
+        after = None
+        for _ in range(3):
+            page = world.forge.open_issues(
+                world.repository, label=LABEL, limit=2, after=after, order=order, priority_prefix="priority:"
+            )
+            seen += [issue.ref for issue in page.issues]
+            after = page.next
+        assert (seen, after) == ([refs[int(n)] for n in wanted], None)
 
     def test_an_edit_is_seen(self, world: ForgeWorld) -> None:
         """No stale answer, by either call, and another digest."""

@@ -11,6 +11,8 @@ from tamma.core.change import Change, ChangeDraft, ChangeState
 from tamma.core.errors import NoSuchTask, PermanentError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, Issue, IssueState
+from tamma.core.policy import Order, SelectionPolicy
+from tamma.core.selection import rank
 from tamma.ports.forge import IssuePage, Malformed
 from tamma.ports.workspace import Remote
 
@@ -42,10 +44,19 @@ class MemoryForge:
     def repositories(self) -> Sequence[Remote]:
         return self._remotes
 
-    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+    def open_issues(
+        self,
+        repository: str,
+        *,
+        label: str,
+        limit: int,
+        after: str | None = None,
+        order: Order = Order.OLDEST,
+        priority_prefix: str = "",
+    ) -> IssuePage:
         with self._lock:
             here = [i for i in self._issues.values() if i.ref.repository == repository and i.ref not in self._broken]
-            here.sort(key=lambda issue: issue.created_at or _BEGIN)
+            here = list(rank(here, SelectionPolicy(order=order, priority_prefix=priority_prefix)))
             begin = next((n for n, i in enumerate(here, 1) if i.ref.number == after), 0)
             asked = [i for i in here[begin:] if i.state is IssueState.OPEN and label.lower() in i.labels]
             broken = [Malformed(ref=r, why=w) for r, w in self._broken.items() if r.repository == repository]

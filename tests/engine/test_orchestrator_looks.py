@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ConfigError, ExitCode, TransientError
 from tamma.core.ids import BlobId, IssueRef
 from tamma.core.issue import IssueState
-from tamma.core.policy import Limits
+from tamma.core.policy import Limits, Order, SelectionPolicy
 from tamma.core.task import Notice, TaskState
 from tamma.engine.explain import Explainer
 from tamma.engine.orchestrator import Mode
@@ -21,6 +22,7 @@ from tamma.ports.forge import IssuePage
 from tamma.ports.store import TaskDraft
 from tests.contracts.memory_forge import MemoryForge
 from tests.engine.loop_world import a_loop
+from tests.support.crowd import Idlers, a_loop_over
 
 PAGES_OF_TWO = Limits(candidates=2)
 CROWD = 7
@@ -44,6 +46,19 @@ def test_every_eligible_issue_is_reached_within_a_round_of_ticks(store: Postgres
     for _ in range(4):
         loop.tick()
     assert loop.intake.newest(young) is not None
+
+
+@pytest.mark.parametrize(("order", "first"), [(Order.OLDEST, 0), (Order.NEWEST, CROWD), (Order.PRIORITY, CROWD - 2)])
+def test_the_order_of_selection_holds_over_all_pages(
+    store: PostgresStore, tmp_path: Path, order: Order, first: int
+) -> None:
+    """The only slot goes to the issue that is first of all, however many pages of others are older."""
+    forge = MemoryForge(name="local")
+    refs = [forge.add_issue(labels=("tamma", "priority:1") if n == CROWD - 2 else ("tamma",)) for n in range(CROWD + 1)]
+    loop = a_loop_over(store, forge, limits=PAGES_OF_TWO, selection=SelectionPolicy(order=order))
+    loop.tick()
+    assert isinstance(loop.dispatcher, Idlers)
+    assert [store.tasks.get(task).ref for task in loop.dispatcher.started] == [refs[first]]
 
 
 @pytest.mark.parametrize("mode", [Mode.ONCE, Mode.UNTIL_IDLE])
@@ -100,10 +115,10 @@ def away(forge: MemoryForge, when: Iterator[bool]) -> None:
     """Each look at the issues asks ``when`` whether the forge is away."""
     real: Callable[..., IssuePage] = forge.open_issues
 
-    def open_issues(repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+    def open_issues(repository: str, **asked: Any) -> IssuePage:
         if next(when):
             raise TransientError("the forge is away", why="503")
-        return real(repository, label=label, limit=limit, after=after)
+        return real(repository, **asked)
 
     forge.open_issues = open_issues  # type: ignore[method-assign]
 

@@ -15,7 +15,7 @@ from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.adapters.system import NoFailPoints, SystemChance, SystemClock, Unsupervised
 from tamma.core.ids import IssueRef, TaskId, WorkerId, branch_name
-from tamma.core.policy import Limits
+from tamma.core.policy import Limits, SelectionPolicy
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
 from tamma.engine.observer import Observer
@@ -102,9 +102,15 @@ class Idlers:
         return True
 
 
-def a_loop_over(store: PostgresStore, forge: Forge, *, limits: Limits = Limits()) -> Orchestrator:  # noqa: B008 — frozen
+def a_loop_over(
+    store: PostgresStore,
+    forge: Forge,
+    *,
+    limits: Limits = Limits(),  # noqa: B008 — frozen
+    selection: SelectionPolicy = SelectionPolicy(),  # noqa: B008 — frozen
+) -> Orchestrator:
     """A loop with one slot, whose worker never comes."""
-    policies = Policies(limits=limits)
+    policies = Policies(limits=limits, selection=selection)
     intake = Intake(store=store, forge=forge, limits=limits, selection=policies.selection)
     me = Identity(id=WorkerId("here:1:boot"), host="here", pid=1, release="test")
     return Orchestrator(

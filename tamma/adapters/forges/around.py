@@ -12,7 +12,7 @@ from tamma.core.change import Change, ChangeDraft
 from tamma.core.errors import TransientError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, Issue
-from tamma.core.policy import ASKED_WAIT_MAX
+from tamma.core.policy import ASKED_WAIT_MAX, Order
 from tamma.ports.forge import Forge, IssuePage, Malformed
 from tamma.ports.system import Chance, Clock, FailPoints
 from tamma.ports.workspace import Remote
@@ -62,10 +62,22 @@ class ForgeAround:
         """Known without asking."""
         return self._forge.repositories()
 
-    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+    def open_issues(
+        self,
+        repository: str,
+        *,
+        label: str,
+        limit: int,
+        after: str | None = None,
+        order: Order = Order.OLDEST,
+        priority_prefix: str = "",
+    ) -> IssuePage:
         """Around it."""
         return self._around(
-            "open_issues", lambda: self._forge.open_issues(repository, label=label, limit=limit, after=after)
+            "open_issues",
+            lambda: self._forge.open_issues(
+                repository, label=label, limit=limit, after=after, order=order, priority_prefix=priority_prefix
+            ),
         )
 
     def issue(self, ref: IssueRef) -> Issue:

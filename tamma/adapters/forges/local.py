@@ -22,10 +22,10 @@ from tamma.adapters.forges.records import (
     UNKNOWN,
     ChangeHead,
     IssueHead,
-    by_age,
     change_document,
     change_head,
     comment_value,
+    in_order,
     issue_comments,
     issue_head,
     issue_of,
@@ -36,6 +36,7 @@ from tamma.core.change import Change, ChangeDraft, ChangeState
 from tamma.core.errors import ConfigError, NoSuchTask, PermanentError, TransientError
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, Issue, IssueState
+from tamma.core.policy import Order
 from tamma.ports.forge import IssuePage, Malformed
 from tamma.ports.workspace import Remote
 
@@ -102,12 +103,21 @@ class LocalForge:
         """By name."""
         return [place.remote for place in self._places.values()]
 
-    def open_issues(self, repository: str, *, label: str, limit: int, after: str | None = None) -> IssuePage:
+    def open_issues(
+        self,
+        repository: str,
+        *,
+        label: str,
+        limit: int,
+        after: str | None = None,
+        order: Order = Order.OLDEST,
+        priority_prefix: str = "",
+    ) -> IssuePage:
         """Read from memory where the files did not change; only those returned are read again. A place is a number."""
         place = self._place(repository)
         heads = place.issues.extracts()
         names = sorted(heads, key=natural)
-        readable = by_age((h.created_at, n) for n in names if isinstance(h := heads[n], IssueHead))
+        readable = in_order({n: h for n in names if isinstance(h := heads[n], IssueHead)}, order, priority_prefix)
         begin = readable.index(after) + 1 if after in readable else 0
         malformed = [
             Malformed(ref=self._ref(place, n), why=t.why)

@@ -12,6 +12,8 @@ from tamma.adapters.forges.document import BadDocument, Document, Value, new
 from tamma.core.change import ChangeDraft, ChangeState
 from tamma.core.ids import IssueRef
 from tamma.core.issue import Comment, IssueState
+from tamma.core.policy import Order
+from tamma.core.selection import priority_in
 
 ISSUE_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 CHANGE_NAME: Final = re.compile(r"[1-9][0-9]{0,9}")
@@ -146,6 +148,18 @@ def by_age(dated: Iterable[tuple[datetime | None, T]]) -> Sequence[T]:
         last = when or last
         keyed.append((last, what))
     return [what for _, what in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def in_order(heads: Mapping[str, IssueHead], order: Order, priority_prefix: str) -> Sequence[str]:
+    """The names, sorted by themselves, in the order asked for."""
+    oldest = by_age((head.created_at, name) for name, head in heads.items())
+    match order:
+        case Order.OLDEST:
+            return oldest
+        case Order.NEWEST:
+            return oldest[::-1]
+        case Order.PRIORITY:
+            return sorted(oldest, key=lambda name: -priority_in(heads[name].labels, priority_prefix))
 
 
 def _comment(item: Value, index: int) -> Comment:
