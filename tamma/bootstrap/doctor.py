@@ -21,6 +21,7 @@ from tamma.config.policies import RepositoryConfig
 from tamma.config.reference import describe
 from tamma.config.schema import AgentKind, GateSettings
 from tamma.core.errors import ConfigError, TammaError
+from tamma.core.moment import local
 from tamma.core.redact import bounded
 from tamma.core.words import counted
 from tamma.ports.forge import Forge
@@ -138,7 +139,7 @@ def _database(loaded: Loaded) -> Check | str:
     finally:
         store.close()
     kind = mask_password(url) if database.configured_url(loaded) else "embedded"
-    return f"{kind}, schema current, its clock says {now:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{kind}, schema current, its clock says {local(now)}"
 
 
 def _forge(loaded: Loaded, found: list[Forge]) -> Check | str:

@@ -12,6 +12,7 @@ import typer
 from tamma.cli.ending import say
 from tamma.cli.moment import HELP, parse_moment
 from tamma.core.errors import ConfigError, TransientError
+from tamma.core.moment import local
 
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
@@ -83,7 +84,7 @@ def _tell_archived(log: Events, *, tag: str | None, at: datetime | None) -> None
     if tag is not None and (file := log.archived_in(tag)) is not None:
         say(f"earlier events of {tag} are not shown", why=f"they were archived in {file}")
     elif at is not None and (until := horizon(archives(log))) is not None and at < until:
-        say("not all of that time is shown", why=f"events up to {until:%Y-%m-%dT%H:%M:%S}Z were archived")
+        say("not all of that time is shown", why=f"events up to {local(until)} were archived")
 
 
 def _coming(store: Store, cursor: int) -> Iterator[Event]:

@@ -8,6 +8,7 @@ import typer
 
 from tamma.cli.ending import indented, say
 from tamma.cli.moment import HELP, parse_moment
+from tamma.core.moment import local
 from tamma.core.words import counted
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _explained(found: Explanation) -> list[str]:
         lines.append(f"  the forge says: {found.trouble}")
     for story in found.attempts:
         lines.append(
-            f"  attempt {story.epoch} ({story.started_at:%Y-%m-%d %H:%M:%S}, {story.worker}): {story.outcome or story.phase}"
+            f"  attempt {story.epoch} ({local(story.started_at)}, {story.worker}): {story.outcome or story.phase}"
         )
         if story.agent:
             lines.append(

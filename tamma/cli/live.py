@@ -23,6 +23,7 @@ from tamma.core.event import (
     TaskCancelled,
     TaskClaimed,
     TaskCreated,
+    TaskDispatched,
     TaskReaped,
     TaskSettled,
     WorkerRegistered,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 LAG: Final = timedelta(milliseconds=250)
 # Not worth a line of their own in a log that a person reads.
-_QUIET: Final = (AgentSpoke, EffectIntended, WorkerRegistered, WorkerStateChanged)
+_QUIET: Final = (AgentSpoke, EffectIntended, TaskDispatched, WorkerRegistered, WorkerStateChanged)
 
 
 class Progress(AbstractContextManager["Progress"]):

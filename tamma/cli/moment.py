@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from tamma.core.errors import ConfigError
+from tamma.core.moment import local
 
 _AGO: Final = re.compile(r"(\d{1,9})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SECOND: Final = timedelta(seconds=1) - timedelta.resolution
 HELP: Final = "As it was then: 2026-11-23T08:30Z (without a zone: local time), or 30s, 5m, 2h, 1d ago."
 
 
 def parse_moment(text: str, *, now: datetime) -> datetime:
-    """The moment in UTC. Raises ConfigError for what is no moment, or one that is yet to come."""
+    """The moment in UTC; a time without fractions of a second is that whole second, as times are printed. Raises ConfigError
+    for what is no moment, or one that is yet to come."""
     try:
         if ago := _AGO.fullmatch(text):
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
@@ -26,7 +29,5 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
             fix="write it as 2026-11-23T08:30Z, or as 2h for two hours ago",
         ) from None
     if moment > now:
-        raise ConfigError(
-            f"{text} is yet to come", why=f"it is {now:%Y-%m-%dT%H:%M:%S}Z now", fix="name a moment that is past"
-        )
-    return moment
+        raise ConfigError(f"{text} is yet to come", why=f"it is {local(now)} now", fix="name a moment that is past")
+    return moment if "." in text else min(now, moment + _SECOND)

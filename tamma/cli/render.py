@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tamma.core.event import Event, encode
+from tamma.core.moment import local
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve
 from tamma.core.redact import clean
 from tamma.core.tell import describe_fact, describe_notice
@@ -60,9 +61,7 @@ def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
 def event_line(event: Event) -> str:
     """One event for a person: time, whose it is, what happened."""
     where = next((tag.removeprefix("issue:") for tag in event.tags if tag.startswith("issue:")), event.stream)
-    return clean(f"{event.at:%H:%M:%S} {where.partition('/')[2] or where} {describe_fact(event.fact)}").replace(
-        "\n", " "
-    )
+    return clean(f"{local(event.at)} {where.partition('/')[2] or where} {describe_fact(event.fact)}").replace("\n", " ")
 
 
 def event_json(event: Event) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from tamma.core.errors import TransientError
 from tamma.core.ids import IssueRef
+from tamma.core.moment import local
 
 EVERYWHERE: Final = "*"
 
@@ -25,7 +26,7 @@ class Pause:
         """As a person is told."""
         where = "" if self.scope == EVERYWHERE else f" in {self.scope}"
         why = f": {self.reason}" if self.reason else ""
-        return f"work is paused{where} by {self.by} since {self.since:%Y-%m-%d %H:%M} UTC{why}"
+        return f"work is paused{where} by {self.by} since {local(self.since)}{why}"
 
     @property
     def fix(self) -> str:

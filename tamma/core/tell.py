@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from tamma.core.event import (
@@ -34,6 +35,7 @@ from tamma.core.event import (
     WorkResumed,
     WorkSalvaged,
 )
+from tamma.core.moment import local
 from tamma.core.pause import EVERYWHERE
 from tamma.core.redact import clean
 from tamma.core.words import counted
@@ -46,6 +48,14 @@ _NOTICES: Final[Mapping[str, str]] = {
     "escalated": "was handed back",
     "asked": "waits for a human",
     "cancelled": "was cancelled",
+}
+_STATES: Final[Mapping[str, str]] = {
+    "succeeded": "the task is done",
+    "retryable": "it is tried again",
+    "queued": "the task waits for its turn",
+    "blocked": "the task waits for a human",
+    "failed": "the task has failed",
+    "cancelled": "the task is cancelled",
 }
 _VERDICTS: Final[Mapping[str, str]] = {
     "pass": "passed",
@@ -100,10 +110,14 @@ def _of_task(fact: TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | T
         case PhaseEntered(epoch=epoch, phase=phase):
             return f"attempt {epoch} entered the phase {phase}"
         case TaskSettled(epoch=epoch, outcome=outcome, state=state, reason=reason, run_after=run_after):
-            when = f" until {run_after:%Y-%m-%d %H:%M:%S}" if run_after else ""
-            return f"attempt {epoch} ended: {outcome}; the task is {state}{when}" + _because(reason)
-        case TaskReaped(epoch=epoch, worker=worker, state=state, reason=reason):
-            return f"attempt {epoch} of worker {worker} ended without a word; the task is {state}" + _because(reason)
+            return f"attempt {epoch} ended: {outcome}; {_state(state, run_after)}" + _because(reason)
+        case TaskReaped(epoch=epoch, worker=worker, state=state, reason=reason, run_after=run_after):
+            then = _state(state, run_after)
+            return f"attempt {epoch} of worker {worker} ended without a word; {then}" + _because(reason)
+
+
+def _state(state: str, run_after: datetime | None) -> str:
+    return _STATES.get(state, state) + (f" after {local(run_after)}" if run_after else "")
 
 
 def _of_people(fact: TaskCancelled | TaskUnblocked | NoticeSent) -> str:
@@ -149,14 +163,16 @@ def _of_record(fact: EffectRecorded) -> str:
         case "comment":
             return "told the issue, by a comment"
         case "labels":
-            return f"changed the issue's labels: {_labels(result.get('added', ''), result.get('removed', ''))}"
+            return _of_labels(result.get("added", ""), result.get("removed", ""))
         case _:
             return f"done outside: {_short(fact.key)}"
 
 
-def _labels(added: str, removed: str) -> str:
+def _of_labels(added: str, removed: str) -> str:
     signed = [f"+{name}" for name in added.split(",") if name] + [f"-{name}" for name in removed.split(",") if name]
-    return _short(" ".join(signed)) or "none"
+    if not signed:
+        return "the issue's labels are as they should be"
+    return f"changed the issue's labels: {_short(' '.join(signed))}"
 
 
 def _of_attempt(fact: AttemptFact) -> str:

@@ -25,6 +25,7 @@ from tamma.core.event import (
 )
 from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue, IssueState
+from tamma.core.moment import local
 from tamma.core.selection import Reason
 from tamma.core.task import Task, TaskKind, TaskState
 from tamma.core.words import counted
@@ -152,7 +153,8 @@ class Explainer:
             case TaskState.QUEUED:
                 return f"waiting: {self._why_waiting(task)}"
             case TaskState.RETRYABLE:
-                return f"waiting: it is tried again after {task.run_after:%Y-%m-%d %H:%M:%S} UTC, since {task.reason}"
+                due = local(task.run_after) if task.run_after else "a while"
+                return f"waiting: it is tried again after {due}, since {task.reason}"
             case TaskState.RUNNING:
                 pause = self.store.pauses.of(task.ref)
                 held = f"; {pause}, so nothing is shown outside" if pause else ""

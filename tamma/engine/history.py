@@ -9,6 +9,7 @@ from datetime import datetime
 
 from tamma.core.errors import ConfigError
 from tamma.core.event import ARCHIVE_STREAM, LogArchived
+from tamma.core.moment import local
 from tamma.core.task import Task, TaskState
 from tamma.core.worker import WorkerRecord
 from tamma.ports.store import Events
@@ -35,8 +36,8 @@ def standing(log: Events, *, at: datetime, limit: int) -> Standing:
     made = archives(log)
     if (until := horizon(made)) is not None and at < until:
         raise ConfigError(
-            f"how it stood at {at:%Y-%m-%dT%H:%M:%S}Z cannot be told",
-            why=f"events up to {until:%Y-%m-%dT%H:%M:%S}Z went to archives, the newest of them to {made[-1][1].file}",
+            f"how it stood at {local(at)} cannot be told",
+            why=f"events up to {local(until)} went to archives, the newest of them to {made[-1][1].file}",
             fix="name a later moment, or restore a backup of that time into another database",
         )
     counts = Counter(task.state for task in tables.tasks.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from datetime import UTC
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tamma.core.event import (
@@ -37,6 +38,7 @@ from tamma.core.event import (
     WorkSalvaged,
 )
 from tamma.core.ids import CorrelationId, WorkerId
+from tamma.core.moment import local
 from tamma.core.redact import Redactor, clean
 from tamma.core.tell import describe_fact
 
@@ -150,9 +152,9 @@ def level_of(fact: Fact) -> str:
 def _text_line(record: Record, *, is_colored: bool) -> str:
     extra, level = record["extra"], record["level"].name
     where = str(extra.get("task") or extra.get("worker") or "")[:8]
-    line = (
-        f"{record['time']:%Y-%m-%d %H:%M:%S} {level.lower():<7} {where:<8} {' '.join(record['message'].splitlines())}"
-    )
+    loud = "" if level == "INFO" else f"{level.lower()}:"
+    # As a line of `tamma events`, with which it may share a screen.
+    line = " ".join(part for part in (local(record["time"]), where, loud, *record["message"].splitlines()) if part)
     color = _COLORS.get(level) if is_colored else None
     return f"{color}{line}\x1b[0m" if color else line
 
@@ -160,7 +162,7 @@ def _text_line(record: Record, *, is_colored: bool) -> str:
 def _json_line(record: Record) -> str:
     extra = record["extra"]
     values = {
-        "time": record["time"].isoformat(),
+        "time": record["time"].astimezone(UTC).isoformat(),
         "level": record["level"].name.lower(),
         "event": extra.get("event", "LOG"),
         "message": record["message"],

@@ -32,6 +32,10 @@ TOLD: list[tuple[Fact, str]] = [
         ),
         "changed the issue's labels: +tamma:delivered -tamma",
     ),
+    (
+        EffectRecorded(key="t:labels:x", state="done", epoch=1, result={"added": "", "removed": ""}),
+        "the issue's labels are as they should be",
+    ),
     (EffectRecorded(key="t:push:x", state="abandoned", epoch=1, result={}), "given up: push"),
 ]
 

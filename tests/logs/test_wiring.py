@@ -42,7 +42,7 @@ def test_work_logs_for_people_by_default(project: Project) -> None:
     """Plain lines at the level of the configuration; stdout has the result alone."""
     project.configure(steps='{ say = "secret word" }, ' + FIX)
     done = project.run("work", "--issue", "demo#1", env={"MY_API_KEY": "secret word"})
-    assert re.search(r"info +\w{8} gate check passed", done.err), done.err
+    assert re.search(r"\d [0-9a-f]{8} gate check passed", done.err), done.err
     assert "pushing" not in done.err, "what is about to happen is for debug lines"
     assert "secret word" not in done.err
     assert len(done.out.splitlines()) == 1
