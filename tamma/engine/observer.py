@@ -149,20 +149,23 @@ class Observer:
         newest = self._newest([issue.ref for issue in page.issues])
         open_changes = self.forge.count_open_changes(repository)
 
-        def judge(issue: Issue, changes: Sequence[Change] = ()) -> Candidate:
+        def judge(issue: Issue, changes: Sequence[Change] = ()) -> Candidate | None:
             pause, task = self._pause_of(repository), newest.get(issue.ref)
-            return self.intake.judge(issue, newest=task, open_changes=open_changes, pause=pause, changes=changes)
+            question = partial(
+                self.intake.judge, issue, newest=task, open_changes=open_changes, pause=pause, changes=changes
+            )
+            return _ask(question, issue.ref, self._unread)
 
-        changes = self._changes_of(repository, [issue.ref for issue in page.issues if not judge(issue).against])
+        judged = [first for issue in page.issues if (first := judge(issue))]
+        changes = self._changes_of(repository, [first.issue.ref for first in judged if not first.against])
         found: list[Candidate] = []
-        for issue in page.issues:
+        for issue in (first.issue for first in judged):
             of_issue = changes.get(branch_name(issue.ref), ())
             if isinstance(of_issue, Malformed):
                 self._unread.append((issue.ref, f"a change cannot be read: {of_issue.why}"))
-                continue
-            candidate = judge(issue, of_issue)
-            open_changes += 0 if candidate.against else 1
-            found.append(candidate)
+            elif candidate := judge(issue, of_issue):
+                open_changes += 0 if candidate.against else 1
+                found.append(candidate)
         self._went_on(of, page.next)
         return found
 

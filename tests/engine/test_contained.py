@@ -12,6 +12,10 @@ from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ExitCode
 from tamma.core.ids import IssueRef, TaskId, WorkerId
+from tamma.core.issue import Issue
+from tamma.core.policy import Limits
+from tamma.core.reconcile import Candidate
+from tamma.engine.intake import Intake
 from tamma.engine.orchestrator import Mode
 from tamma.ports.dispatch import Ended
 from tests.contracts.memory_forge import MemoryForge
@@ -76,6 +80,27 @@ def test_an_issue_that_is_gone_is_named_itself(
     loop.tick()
     assert any(line.startswith(f"issue {ref} ") for line in told), told
     assert not any(line.startswith("repository") for line in told), told
+
+
+def test_a_bug_about_one_issue_leaves_those_behind_it(
+    store: PostgresStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its neighbour on the page nor those of later pages wait for it, and it is named."""
+    forge = MemoryForge(name="local")
+    bad, *good = [forge.add_issue() for _ in range(4)]
+    real = Intake.judge
+
+    def judge(self: Intake, issue: Issue, **asked: Any) -> Candidate:
+        return broken() if issue.ref == bad else real(self, issue, **asked)
+
+    monkeypatch.setattr(Intake, "judge", judge)
+    loop = a_loop_over(store, forge, limits=Limits(candidates=2))
+    told: list[str] = []
+    loop.report = told.append
+    loop.tick()
+    loop.tick()
+    assert {task.ref for task in store.tasks.list()} == set(good)
+    assert [line for line in told if line.startswith(f"issue {bad} ") and "KeyError" in line] == told
 
 
 def test_a_change_that_cannot_be_read_hides_its_own_issue_only(store: PostgresStore, tmp_path: Path) -> None:
