@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from tamma.core.words import counted
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
     from tamma.engine.explain import Explanation
+    from tamma.engine.failures import GateFailure
     from tamma.engine.history import Standing
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
@@ -137,6 +139,8 @@ def _explained(found: Explanation) -> list[str]:
                 f"{counted(story.diff['lines'], 'line')}; {counted(story.repairs, 'repair')}"
             )
         lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
+        for failure in story.failures:
+            lines += _of_failure(failure, found.issue)
         if story.reason:
             lines.append(indented(f"    {story.reason}", by=6))
     if found.change:
@@ -145,3 +149,17 @@ def _explained(found: Explanation) -> list[str]:
     if found.archived:
         lines.append(f"  archived: its attempts are in {found.archived}")
     return [*lines, f"  next: {found.next}"]
+
+
+def _of_failure(failure: GateFailure, issue: str) -> list[str]:
+    """Its failing tests, the end of its output set in and marked, so that none of it looks like a line of ours."""
+    lines = [f"      {test}" for test in failure.tests]
+    if failure.tests_left_out:
+        lines.append(f"      … {failure.tests_left_out} more")
+    if lines:
+        lines.insert(0, f"    failing in {failure.gate}:")
+    if failure.tail:
+        gate = shlex.quote(failure.gate)
+        lines.append(f"    {failure.gate} printed at its end (all of it: tamma task output {issue} {gate}):")
+        lines += [f"      | {line}" for line in failure.tail.splitlines()]
+    return lines

@@ -21,7 +21,9 @@ TaskArgument = Annotated[
 ]
 Repository = Annotated[str | None, typer.Argument(help="Only this repository; without it, all.", metavar="REPOSITORY")]
 
-task = typer.Typer(help="Tasks: add, retry, cancel, approve, and the work they left.", no_args_is_help=True)
+task = typer.Typer(
+    help="Tasks: add, retry, cancel, approve, what their gates printed, and the work they left.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -176,3 +178,25 @@ def task_patch(ctx: typer.Context, which: TaskArgument) -> None:
 
     with bootstrap.open_session(ctx.obj.config) as session:
         sys.stdout.buffer.write(session.operations.patch(session.lookup.task_id(which)))
+
+
+@task.command("output")
+def task_output(
+    ctx: typer.Context,
+    which: TaskArgument,
+    gate: Annotated[
+        str, typer.Argument(help="Only this gate's; without it, each gate's, headed.", metavar="GATE")
+    ] = "",
+) -> None:
+    """Print what the gates printed when they were last asked, as it was kept: without secrets, a very long middle left out."""
+    from tamma import bootstrap
+    from tamma.cli.render import print_lines
+
+    with bootstrap.open_session(ctx.obj.config) as session:
+        found = session.operations.output(session.lookup.task_id(which), gate)
+    for judged, text in found:
+        if not gate:
+            print_lines([f"== {judged.gate}: {judged.verdict} — {' '.join(judged.summary.split())}"])
+        print_lines(text.splitlines())
+        if gate and not text:
+            typer.echo(f"gate {gate} printed nothing: {judged.verdict} — {judged.summary}", err=True)

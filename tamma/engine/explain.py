@@ -29,6 +29,7 @@ from tamma.core.moment import local
 from tamma.core.selection import Reason
 from tamma.core.task import Task, TaskKind, TaskState
 from tamma.core.words import counted
+from tamma.engine.failures import GateFailure, failures
 from tamma.engine.intake import Intake
 from tamma.engine.notices import next_step
 from tamma.engine.plan import Policies
@@ -38,7 +39,7 @@ from tamma.ports.store import Store
 
 @dataclass(slots=True, kw_only=True)
 class AttemptStory:
-    """One attempt, as its events tell it."""
+    """One attempt, as its events tell it; of the newest one also why gates stopped it."""
 
     epoch: int
     worker: str
@@ -47,6 +48,7 @@ class AttemptStory:
     agent: dict[str, Any] | None = None
     diff: dict[str, int] = field(default_factory=lambda: {"files": 0, "lines": 0})
     gates: list[dict[str, str]] = field(default_factory=list)
+    failures: tuple[GateFailure, ...] = ()
     repairs: int = 0
     outcome: str = ""
     reason: str = ""
@@ -123,6 +125,9 @@ class Explainer:
         is_cut = task is not None and len(events) < task.version
         delivered = next((e.fact for e in reversed(events) if isinstance(e.fact, ChangeDelivered)), None)
         state = self._state_now(ref, delivered) if delivered else None
+        attempts = attempts_of(events)
+        for story in attempts[-1:]:
+            story.failures = failures(events, self.store.blobs, epoch=story.epoch)
         return Explanation(
             issue=str(ref),
             title=title,
@@ -130,7 +135,7 @@ class Explainer:
             next=_after_review(task, state, is_closed=is_closed) or _next(task, reasons or (), events),
             reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons or ()],
             task=describe_task(task) if task else None,
-            attempts=attempts_of(events),
+            attempts=attempts,
             change=_describe_change(delivered, state) if delivered else None,
             trouble=trouble,
             archived=self.store.events.archived_in(task_stream(task.id)) if task and is_cut else None,

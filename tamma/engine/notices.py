@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tamma.core.change import notice_marker
 from tamma.core.effect import EffectKind, effect_key
 from tamma.core.errors import NoSuchTask
-from tamma.core.event import ApprovalAsked, ChangeDelivered, Event, GateJudged, WorkSalvaged, task_stream
+from tamma.core.event import ApprovalAsked, ChangeDelivered, Event, WorkSalvaged, task_stream
 from tamma.core.ids import Oid, WorkerId
-from tamma.core.outward import defused
+from tamma.core.outward import code, defused, quoted
 from tamma.core.policy import LeasePolicy
 from tamma.core.redact import bounded
 from tamma.core.task import Notice, Task, TaskState
 from tamma.engine.effects import perform_unleased
+from tamma.engine.failures import TAIL_BYTES_MAX, GateFailure, failures, last_round
 from tamma.ports.forge import Forge
-from tamma.ports.store import Store
+from tamma.ports.store import Blobs, Store
 from tamma.ports.system import FailPoints
 
 _REASON_BYTES_MAX = 4_000
@@ -52,7 +54,8 @@ class Herald:
 
     def _comment(self, task: Task, notice: Notice) -> bool:
         marker = notice_marker(task.id, notice=notice, epoch=None if task.is_terminal else task.epoch)
-        body = f"{render_notice(task, notice, self.store.events.stream(task_stream(task.id)))}\n\n{marker}\n"
+        events = self.store.events.stream(task_stream(task.id))
+        body = f"{render_notice(task, notice, events, self.store.blobs)}\n\n{marker}\n"
 
         def act() -> dict[str, str]:
             return {"comment": self.forge.comment(task.ref, marker=marker, body=body).id}
@@ -103,7 +106,7 @@ _LABEL_WORDS = {
 }
 
 
-def render_notice(task: Task, notice: Notice, events: Sequence[Event]) -> str:
+def render_notice(task: Task, notice: Notice, events: Sequence[Event], blobs: Blobs) -> str:
     """The comment's text, from the task's own events; text from outside is neutralised."""
     reason = defused(bounded(task.reason, bytes_max=_REASON_BYTES_MAX))
     match notice:
@@ -114,7 +117,7 @@ def render_notice(task: Task, notice: Notice, events: Sequence[Event]) -> str:
         case Notice.CANCELLED:
             return f"Tamma's task for this issue was cancelled: {reason}"
         case Notice.ASKED | Notice.ESCALATED:
-            return "\n".join(_handing_over(task, notice, reason, events))
+            return "\n".join(_handing_over(task, notice, reason, events, blobs))
 
 
 def _where(events: Sequence[Event]) -> str:
@@ -124,7 +127,7 @@ def _where(events: Sequence[Event]) -> str:
     )
 
 
-def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Event]) -> list[str]:
+def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Event], blobs: Blobs) -> list[str]:
     blocked = task.state is TaskState.BLOCKED
     opening = (
         "Tamma waits for a human"
@@ -132,8 +135,8 @@ def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Even
         else "Tamma could not resolve this issue and hands it back"
     )
     lines = [f"{opening} ({task.outcome or task.state}).", "", reason, ""]
-    last = [e.fact for e in events if isinstance(e.fact, GateJudged) and e.fact.epoch == task.epoch]
-    lines += [f"- gate `{g.gate}`: **{g.verdict}** — {defused(g.summary)}" for g in last if g.round == last[-1].round]
+    last = last_round(events, epoch=task.epoch)
+    lines += [f"- gate `{g.gate}`: **{g.verdict}** — {defused(g.summary)}" for g in last]
     salvaged = [e.fact for e in events if isinstance(e.fact, WorkSalvaged)]
     if salvaged:
         lines.append(f"- the undelivered work is kept: `tamma task patch {task.id}`")
@@ -146,7 +149,22 @@ def _handing_over(task: Task, notice: Notice, reason: str, events: Sequence[Even
     }
     if any(spent.values()):
         lines.append("- " + ", ".join(f"{name} {number}" for name, number in spent.items() if number))
+    for failure in failures(events, blobs, epoch=task.epoch):
+        lines += _of_failure(failure, task)
     lines += ["", f"What next: {next_step(task, events)}"]
+    return lines
+
+
+def _of_failure(failure: GateFailure, task: Task) -> list[str]:
+    lines = [f"- {code(test)}" for test in failure.tests]
+    if failure.tests_left_out:
+        lines.append(f"- … {failure.tests_left_out} more")
+    if lines:
+        lines = ["", f"Failing in gate {code(failure.gate)}:", "", *lines]
+    if failure.tail:
+        whole = code(f"tamma task output {task.id} {shlex.quote(failure.gate)}")
+        opening = f"The end of what gate {code(failure.gate)} printed; {whole} prints all of it:"
+        lines += ["", opening, "", quoted(failure.tail, bytes_max=TAIL_BYTES_MAX)]
     return lines
 
 

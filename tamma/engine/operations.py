@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable, RefusedByPolicy
-from tamma.core.event import AgentFinished, Event, TreeAudited, WorkSalvaged, task_stream
+from tamma.core.event import AgentFinished, Event, GateJudged, TreeAudited, WorkSalvaged, task_stream
 from tamma.core.ids import IssueRef, TaskId
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.engine.answers import said_since_asked
+from tamma.engine.failures import last_round, output_of
 from tamma.engine.intake import Intake
 from tamma.engine.notices import judged_commit
 from tamma.ports.agent import AgentStatus
@@ -142,6 +143,26 @@ class Operations:
         if (file := self.store.events.archived_in(task_stream(task_id))) is not None:
             raise NoSuchTask(f"task {task_id} has no work here any more", why=f"its events were archived in {file}")
         raise NoSuchTask(f"task {task_id} left no work behind", fix=f"see `tamma explain {task_id}`")
+
+    def output(self, task_id: TaskId, gate: str = "") -> list[tuple[GateJudged, str]]:
+        """What the gates of the newest round printed, as it was kept: redacted, at most its beginning and end; or one ``gate``'s.
+
+        Raises NoSuchTask if no gate was asked, or none of that name.
+        """
+        self.store.tasks.get(task_id)
+        asked = last_round(self.store.events.stream(task_stream(task_id)))
+        if not asked:
+            file = self.store.events.archived_in(task_stream(task_id))
+            raise NoSuchTask(
+                f"no gate was asked about task {task_id}" + (" that is known here" if file else ""),
+                why=f"its events were archived in {file}" if file else "",
+                fix=f"see `tamma explain {task_id}`",
+            )
+        found = [(judged, output_of(judged, self.store.blobs)) for judged in asked if gate in ("", judged.gate)]
+        if not found:
+            names = ", ".join(judged.gate for judged in asked)
+            raise NoSuchTask(f"no gate {gate!r} was asked about task {task_id}", fix=f"name one of these: {names}")
+        return found
 
 
 def _has_asked(task: Task, events: Sequence[Event]) -> bool:

@@ -95,7 +95,7 @@ def test_explain_follows_an_issue_to_its_end(project: Project) -> None:
 def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
     """Attempt, size of the difference, gates, the patch that is left, and what a human can do; by issue and by id."""
     project.configure(
-        '[[gates]]\nname = "compiles"\nargv = ["python3", "-c", "import calc"]\n[change]\nrepairs_max = 1\n',
+        '[[gates]]\nname = "compiles"\nargv = ["python3", "-c", "import sys; sys.tracebacklimit = 0; import calc"]\n[change]\nrepairs_max = 1\n',
         steps=BROKEN,
     )
     assert project.run("work", "--issue", "demo#1").code == 10

@@ -40,6 +40,7 @@ CODES: Final = {
     "task retry": (*_ABOUT_A_TASK, ExitCode.NOT_CLAIMABLE, ExitCode.BLOCKED, ExitCode.REFUSED),
     "task cancel": (*_ABOUT_A_TASK, ExitCode.NOT_CLAIMABLE),
     "task approve": (*_ABOUT_A_TASK, ExitCode.NOT_CLAIMABLE),
+    "task output": _ABOUT_A_TASK,
     "task patch": _ABOUT_A_TASK,
 }
 # What a code says of a command other than `work`, where that differs from the meaning it has there.
