@@ -68,7 +68,7 @@ class Agent(Protocol):
     def run(self, request: AgentRequest, box: Box, on_event: Callable[[str], None]) -> AgentResult:
         """Edit ``box.folder``. ``on_event`` gets bounded pieces of text for the event log, at most a few a second.
 
-        On return no process of the run is alive. Raises PermanentError when the agent cannot be started, TransientError
-        when what it needs (a model's endpoint) is away.
+        On return no process of the run is alive. Raises ConfigError when its program cannot be started, TransientError when
+        what it needs (a model's endpoint) is away.
         """
         ...

@@ -9,6 +9,12 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Protocol
 
+from tamma.core.errors import PermanentError
+
+
+class NotStarted(PermanentError):
+    """The program is not there or cannot be executed: whoever wrote the command line must act."""
+
 
 class Clock(Protocol):
     """Local waiting only; leases and due times are the database clock's business."""
@@ -109,6 +115,7 @@ class Processes(Protocol):
 
         A child still alive at a limit, or once ``should_stop()`` is true (asked at least twice a second), gets SIGTERM,
         the grace period, then SIGKILL, and with it every descendant. ``on_line`` gets each complete output line, cleaned,
-        at most 8 KiB of it. Raises PermanentError if the program cannot be started (its message names the program).
+        at most 8 KiB of it. Raises PermanentError if the program cannot be started (its message names the program), NotStarted
+        if that is the program's fault.
         """
         ...

@@ -63,6 +63,10 @@ ENDS = {
         extra='[agent]\nkind = "scripted"\nscript = "agent.toml"\nwall_clock_seconds = 0.5\n' + GATE,
     ),
     "asks": End(code=13, state="blocked", outcome="blocked", says=("Which one?", "tamma task approve"), steps='{ block = "Which one?" }'),
+    "no-agent": End(
+        code=2, state="blocked", outcome="blocked", says=("./agent.sh cannot be started", "[agent] argv"), steps="",
+        extra='[agent]\nargv = ["./agent.sh"]\n' + GATE,
+    ),
     "set-up-failed": End(
         code=13, state="blocked", outcome="blocked", says=("ended with 3", "\n        no such package\n  next: fix the [environment]"),
         extra="[environment]\nsetup = [['sh', '-c', 'echo; echo no such package; echo; exit 3']]\n" + GATE,

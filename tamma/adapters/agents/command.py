@@ -13,7 +13,7 @@ from tamma.core.errors import ConfigError
 from tamma.core.redact import bounded, clean
 from tamma.ports.agent import AgentRequest, AgentResult
 from tamma.ports.sandbox import Box
-from tamma.ports.system import ProcessLimits
+from tamma.ports.system import Completed, NotStarted, ProcessLimits
 
 PROMPT_FILE: Final = "prompt.md"
 RESULT_FILE: Final = "result.json"
@@ -72,7 +72,20 @@ class CommandAgent:
         forget_result(result_file)
         values = _values(request, box)
         telling = Telling(on_event, bytes_max=request.limits.event_bytes_max)
-        done = box.spawn(
+        done = self._spawn(request, box, values, telling)
+        telling.end()
+        return judge_run(done, read_result(result_file))
+
+    def _spawn(self, request: AgentRequest, box: Box, values: Mapping[str, str], telling: Telling) -> Completed:
+        try:
+            return self._started(request, box, values, telling)
+        except NotStarted as error:
+            raise ConfigError(
+                f"the agent's program {error.what}", why=error.why, fix=f"{error.fix}; see [agent] argv"
+            ) from error
+
+    def _started(self, request: AgentRequest, box: Box, values: Mapping[str, str], telling: Telling) -> Completed:
+        return box.spawn(
             [_filled(text, values) for text in self._argv],
             env=self._environment(request, values),
             limits=ProcessLimits(
@@ -83,8 +96,6 @@ class CommandAgent:
             stdin=request.prompt.encode("utf-8", "replace") if self._prompt is PromptBy.STDIN else b"",
             on_line=telling.line,
         )
-        telling.end()
-        return judge_run(done, read_result(result_file))
 
     def _environment(self, request: AgentRequest, values: Mapping[str, str]) -> dict[str, str]:
         own = {name: _filled(text, values) for name, text in self._env.items()}

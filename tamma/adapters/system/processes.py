@@ -27,7 +27,7 @@ from tamma.adapters.proc import tree
 from tamma.adapters.proc.warden import KILL_SECONDS
 from tamma.adapters.system.output import Kept, Lines
 from tamma.core.errors import PASSING, PermanentError, TransientError
-from tamma.ports.system import Completed, ProcessLimits, Stop
+from tamma.ports.system import Completed, NotStarted, ProcessLimits, Stop
 
 _LAUNCH: Final = "import sys; sys.path.append(sys.argv[1]); from tamma.adapters.proc.warden import main; main()"
 _ROOT: Final = str(Path(tamma.__file__).resolve().parent.parent)
@@ -339,4 +339,4 @@ def _not_started(program: str, folder: str | None, number: int) -> PermanentErro
         errno.ENOEXEC: "give it a first line like #!/bin/sh",
         errno.E2BIG: "pass less on the command line: a prompt by file or stdin",
     }
-    return PermanentError(f"{program} cannot be started", why=why, fix=fixes.get(number, "look at that program"))
+    return NotStarted(f"{program} cannot be started", why=why, fix=fixes.get(number, "look at that program"))

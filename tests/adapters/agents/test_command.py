@@ -11,7 +11,7 @@ import pytest
 from tamma.adapters.agents import CommandAgent, PromptBy
 from tamma.adapters.agents.scripted import ScriptedAgent
 from tamma.adapters.agents.telling import EVENTS_MAX, Telling
-from tamma.core.errors import ConfigError, PermanentError
+from tamma.core.errors import ConfigError
 from tamma.ports.agent import Agent, AgentResult, AgentStatus
 from tests.contracts.agent_contract import a_request
 from tests.support.machine import a_sandbox, a_tag
@@ -130,8 +130,8 @@ def test_what_lies_where_a_prompt_belongs_gives_way(tmp_path: Path, trick: str, 
 
 
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
-    """PermanentError at the run, ConfigError for no command at all."""
-    with pytest.raises(PermanentError, match="no-such-agent"):
+    """What the operator wrote must be mended: at the run, and for no command at all."""
+    with pytest.raises(ConfigError, match="no-such-agent"):
         run(tmp_path, CommandAgent(["no-such-agent"]))
     with pytest.raises(ConfigError):
         CommandAgent([])
