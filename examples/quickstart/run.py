@@ -99,7 +99,7 @@ def say_where_to_look() -> None:
     told = {
         "explain 'textkit#2'": "why it ended as it did, attempt by attempt",
         "events": "everything that happened, in order",
-        "doctor": "each part checked, each setting and where it comes from",
+        "doctor": "each part checked",
         "db stop": "stops the database, which those commands start again",
     }
     say(

@@ -6,7 +6,7 @@ import errno
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -162,7 +162,7 @@ def _repository(loaded: Loaded, forge: Forge, name: str, in_base: dict[str, set[
     with tempfile.TemporaryDirectory() as scratch:
         workspaces = parts.workspaces_in(loaded, Path(scratch))
         base = workspaces.fetch_base(remote)
-        wanted = set(asked_for(mapped.for_repository(loaded.config, name)))
+        wanted = set(asked_for(mapped.for_repository(loaded.config, name), folder=loaded.base))
         in_base[name] = {path for path in wanted if workspaces.read_file(remote, base.commit, path) is not None}
     asking = counted(len(page.issues), "issue asks", "issues ask")
     detail = f"base {base.branch} at {base.commit[:12]}, {asking} for work"
@@ -201,7 +201,10 @@ def _agent(loaded: Loaded, own: RepositoryConfig, programs: Programs) -> Check |
     agent = parts.agent(loaded, own.agent)
     require_environment(own, (*own.agent.argv, *own.agent.env.values()), key="agent.argv")
     unknown = programs.require(own.agent.argv[0], key="agent.argv") if own.agent.kind is AgentKind.COMMAND else ""
-    return f"{agent.name}; {unknown}" if unknown else agent.name
+    told = f"{agent.name}; {unknown}" if unknown else agent.name
+    if own.agent.kind is AgentKind.COMMAND and (strays := programs.strays(own.agent.argv)):
+        return _stray(f"agent of {own.name}", told, strays, programs)
+    return told
 
 
 def _gates(own: RepositoryConfig, programs: Programs) -> Check | str:
@@ -213,7 +216,20 @@ def _gates(own: RepositoryConfig, programs: Programs) -> Check | str:
             fix="`tamma init` proposes some",
         )
     found = [_gate(own, gate, programs) for gate in own.gates]
-    return "; ".join([", ".join(gate.name for gate in own.gates), *filter(None, dict.fromkeys(found))])
+    told = "; ".join([", ".join(gate.name for gate in own.gates), *filter(None, dict.fromkeys(found))])
+    strays = [path for gate in own.gates for path in programs.strays(gate.argv, cwd=gate.cwd)]
+    return _stray(f"gates of {own.name}", told, strays, programs) if strays else told
+
+
+def _stray(part: str, told: str, strays: Sequence[str], programs: Programs) -> Check:
+    """A warning: a relative argument is looked for in the checkout, and this one is only beside the configuration."""
+    whole = ", ".join(str((programs.folder / path).resolve()) for path in strays)
+    return Check(
+        part=part,
+        state="warning",
+        detail=f"{told}; {', '.join(strays)} is beside the configuration, but not in the base commit, where it runs",
+        fix=f"commit it, or write its whole path: {whole}",
+    )
 
 
 def _gate(own: RepositoryConfig, gate: GateSettings, programs: Programs) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,16 @@ class Programs:
         if shutil.which(program, path=self.search_path) is None:
             raise ConfigError(f"{program} is not on PATH", fix=f"install it, or correct {key}")
         return ""
+
+    def strays(self, argv: Sequence[str], *, cwd: str = "") -> list[str]:
+        """Arguments that are files beside the configuration, and none of the base commit: in a checkout they are not there."""
+        if self.in_base is None:
+            return []
+        return [
+            argument
+            for argument in _relative(argv[1:])
+            if _is_file(self.folder / argument) and place_in_checkout(argument, cwd) not in self.in_base
+        ]
 
     def _absolute(self, program: str, key: str) -> str:
         if not Path(program).is_file():
@@ -63,14 +73,30 @@ def place_in_checkout(program: str, cwd: str) -> str:
     return posixpath.normpath(posixpath.join(cwd, program))
 
 
-def asked_for(own: RepositoryConfig) -> Iterator[str]:
-    """The paths in the checkout that the repository's command lines start with."""
-    starts = [(own.agent.argv[:1], ""), *((gate.argv[:1], gate.cwd) for gate in own.gates)]
-    starts += [(argv[:1], "") for argv in own.environment.setup]
-    for programs, cwd in starts:
-        for program in programs:
-            if "/" in program and "{" not in program and not program.startswith("/"):
+def asked_for(own: RepositoryConfig, *, folder: Path) -> Iterator[str]:
+    """The paths in the checkout that the repository's command lines start with, and the arguments that are files in
+    ``folder``, where the configuration is."""
+    lines = [(own.agent.argv, ""), *((gate.argv, gate.cwd) for gate in own.gates)]
+    lines += [(argv, "") for argv in own.environment.setup]
+    for argv, cwd in lines:
+        for program in _relative(argv[:1]):
+            if "/" in program:
                 yield place_in_checkout(program, cwd)
+        for argument in _relative(argv[1:]):
+            if _is_file(folder / argument):
+                yield place_in_checkout(argument, cwd)
+
+
+def _relative(words: Sequence[str]) -> Iterator[str]:
+    """Those that may name a file of the checkout."""
+    return (word for word in words if word and "{" not in word and not word.startswith(("/", "-")))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a whole script as one argument: too long for a name, or with a NUL
+        return False
 
 
 def require_environment(own: RepositoryConfig, texts: Collection[str], *, key: str) -> None:

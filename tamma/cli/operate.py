@@ -10,6 +10,7 @@ import typer
 
 from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.redact import clean
+from tamma.core.words import counted
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 TaskArgument = Annotated[
@@ -63,10 +64,16 @@ def init(
         typer.echo(f"  {number}. {line}")
 
 
-def doctor(ctx: typer.Context, json: Json = False) -> None:
-    """Check each part for real, and show every setting with where it came from. Exits 2 if something is broken."""
+def doctor(
+    ctx: typer.Context,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Show every setting, too, and where its value came from.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check each part for real. Exits 2 if something is broken."""
     from tamma.bootstrap.doctor import examine
-    from tamma.cli.render import print_json, print_lines, print_table
+    from tamma.cli.render import print_folded, print_json, print_settings
 
     found = examine(ctx.obj.config)
     broken = [check for check in found.checks if check.state == "broken"]
@@ -80,12 +87,13 @@ def doctor(ctx: typer.Context, json: Json = False) -> None:
     else:
         marks = {"ok": "ok    ", "warning": "warn  ", "broken": "BROKEN"}
         for check in found.checks:
-            print_lines(
-                [f"{marks[check.state]} {check.part}: {check.detail}"]
-                + ([f"       next: {check.fix}"] if check.fix else [])
-            )
-        print_lines([""])
-        print_table(found.settings, head=("setting", "value", "from"))
+            print_folded(f"{marks[check.state]} {check.part}: {check.detail}", by=9)
+            if check.fix:
+                print_folded(f"       next: {check.fix}", by=9)
+        if settings:
+            print_settings(found.settings)
+        warnings = sum(check.state == "warning" for check in found.checks)
+        print_folded(f"{len(broken)} broken, {counted(warnings, 'warning')}")
     raise typer.Exit(int(ExitCode.USAGE) if broken else 0)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +20,7 @@ from tamma.core.tell import describe_fact, describe_notice
 if TYPE_CHECKING:
     from tamma.engine.observer import Sighting
 
+_CELL_WHOLE_MAX: Final = 16
 _BREAKS: Final = re.compile(r"[\t\n\u2028\u2029]+")
 
 
@@ -51,11 +54,35 @@ def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
     console = Console()
     # NO_COLOR takes rich's colours away, but not its bold.
     table = Table(box=None, header_style="" if console.no_color else "bold", pad_edge=False)
-    for name in head:
-        table.add_column(name, overflow="fold")
+    for name, *cells in zip(head, *rows, strict=True):
+        table.add_column(name, overflow="fold", no_wrap=all(len(cell) <= _CELL_WHOLE_MAX for cell in cells))
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def print_folded(line: str, *, by: int = 0) -> None:
+    """A line; on a terminal folded between words, what follows set in. A word that is wider than the terminal stays whole."""
+    text = clean(line)
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(
+            part
+            for whole in text.split("\n")
+            for part in textwrap.wrap(
+                whole, width, subsequent_indent=" " * by, break_long_words=False, break_on_hyphens=False
+            )
+        )
+    print(text)  # noqa: T201 — this is the output
+
+
+def print_settings(settings: Sequence[tuple[str, str, str]]) -> None:
+    """Key, value and origin: folded for a terminal, where no table of them fits; tab-separated values in a pipe."""
+    if not sys.stdout.isatty():
+        print_table(settings, head=("setting", "value", "from"))
+        return
+    for key, value, origin in settings:
+        print_folded(f"{key} = {_BREAKS.sub(' ', value)}  ({origin})", by=4)
 
 
 def event_line(event: Event) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HEAD: Final = """\
 # Configuration of Tamma. Every key is here with its default; take the # off to set one.
 # Each can also come from the environment, as TAMMA_SECTION__KEY. Secrets never stand here: DATABASE_URL may hold the
-# database's password, and agent.env_allow names the variables that reach the agent. `tamma doctor` shows what is in force.
+# database's password, and agent.env_allow names the variables that reach the agent. `tamma doctor --settings` shows what is in force.
 """
 
 

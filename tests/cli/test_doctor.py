@@ -57,6 +57,21 @@ def test_a_program_beside_the_configuration_is_none_of_the_checkout(scripts: Pro
     assert str(scripts.root / "agent.sh") in checks["agent of demo"]["fix"]
 
 
+@pytest.mark.parametrize("part", ["agent of demo", "gates of demo"])
+def test_an_argument_that_is_a_file_beside_the_configuration_is_doubtful(scripts: Project, part: str) -> None:
+    """`sh agent.sh` starts, and finds no agent.sh in the checkout; one that is committed, and a word that is no file, are fine."""
+    for argument, state in (("agent.sh", "warning"), ("ci/check.sh", "ok"), ("no-file", "ok"), ("-c", "ok")):
+        (scripts.root / "ci").mkdir(exist_ok=True)
+        (scripts.root / "ci" / "check.sh").touch()
+        argv = json.dumps(["sh", argument])
+        agent, gate = (argv, '["true"]') if part.startswith("agent") else ('["true"]', argv)
+        scripts.configure(f'[agent]\nargv = {agent}\n[[gates]]\nname = "check"\nargv = {gate}\n', steps=None)
+        checks = {check["part"]: check for check in scripts.run("doctor", "--json").json["checks"]}
+        assert checks[part]["state"] == state, checks[part]
+        if state == "warning":
+            assert str(scripts.root / "agent.sh") in checks[part]["fix"]
+
+
 def test_programs_of_the_checkout_are_found_from_where_they_run(scripts: Project) -> None:
     """A gate's from its cwd."""
     assert found(scripts, agent="ci/check.sh", gate="./check.sh", cwd="ci")[0] == 0

@@ -90,8 +90,10 @@ def test_init_where_nothing_can_be_written_is_2(tmp_path: Path) -> None:
 
 
 def test_doctor_tries_each_part(project: Project) -> None:
-    """What is well, what is risky, every setting with where it came from; 0 while nothing is broken."""
-    done = assert_ok(project.run("doctor", env={"TAMMA_LIMITS__RUNNING_MAX": "3"}))
+    """What is well, what is risky, how it stands in the last line, and on request every setting with where it came from; 0
+    while nothing is broken."""
+    three = {"TAMMA_LIMITS__RUNNING_MAX": "3"}
+    done = assert_ok(project.run("doctor", env=three))
     for part in (
         "configuration",
         "state folder",
@@ -105,7 +107,11 @@ def test_doctor_tries_each_part(project: Project) -> None:
         assert f"ok     {part}" in done.out, done.out
     assert "warn   sandbox: unsandboxed" in done.out
     assert "database: postgresql://tamma@" in done.out, "which of several databases is the question"
-    assert "limits.running_max\t3\tTAMMA_LIMITS__RUNNING_MAX" in done.out
+    assert done.out.splitlines()[-1] == "0 broken, 1 warning"
+    assert "limits.running_max" not in done.out
+    shown = assert_ok(project.run("doctor", "--settings", env=three)).out
+    assert "limits.running_max\t3\tTAMMA_LIMITS__RUNNING_MAX" in shown
+    assert shown.splitlines()[-1] == "0 broken, 1 warning"
     assert not project.rows("SELECT 1 FROM task")
 
 
@@ -131,6 +137,7 @@ def test_doctor_without_a_repository_says_where_to_put_one(tmp_path: Path) -> No
     with a_project(tmp_path, "") as project:
         found = project.run("doctor")
         assert found.code == 2
+        assert found.out.splitlines()[-1].startswith("1 broken, ")
         assert "repo.git" in found.out
         assert "warn   configuration: " in found.out
         for command in (

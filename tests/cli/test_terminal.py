@@ -82,3 +82,14 @@ def test_a_dumb_terminal_gets_no_escapes(project: Project) -> None:
     assert code == 0
     assert "\x1b[" not in shown, shown
     assert "delivered as change" in shown
+
+
+def test_what_doctor_says_fits_eighty_columns_and_breaks_no_word(project: Project) -> None:
+    """Settings, too; only a word that is wider than the terminal goes over its edge."""
+    code, shown = in_terminal(project, "doctor", "--settings", COLUMNS="80")
+    assert code == 0, shown
+    lines = [line.rstrip("\r") for line in shown.splitlines()]
+    assert not [line for line in lines if len(line) > 80 and len(line.split()) > 1], shown
+    words = shown.split()
+    assert "limits.running_per_repository_max" in words
+    assert lines[-1] == "0 broken, 1 warning"
