@@ -148,7 +148,8 @@ def _explained(found: Explanation) -> list[str]:
         lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
     if found.archived:
         lines.append(f"  archived: its attempts are in {found.archived}")
-    return [*lines, f"  next: {found.next}"]
+    first, *others = found.next.split("; ")  # a command each
+    return [*lines, f"  next: {first}", *(f"        {other}" for other in others)]
 
 
 def _of_failure(failure: GateFailure, issue: str) -> list[str]:

@@ -38,7 +38,7 @@ def orchestrate(
 
     The first SIGTERM, SIGINT or SIGHUP drains, the second stops the workers, the third kills them. Exits 0 when idle or cleanly
     drained, 2 for a configuration error, 75 if the database is away at the start, (--once) goes away meanwhile, or
-    (--until-idle) nothing is left to do but the forge was away, 130 or 143 when aborted.
+    (--until-idle) nothing is left to do but the forge was away or work is paused, 130 or 143 when aborted.
     """
     if once and until_idle:
         raise ConfigError("--once and --until-idle exclude each other", fix="choose one")

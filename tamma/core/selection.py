@@ -124,14 +124,14 @@ def _about_task(issue: Issue, task: Task | None, policy: SelectionPolicy) -> tup
             Reason(
                 why=Why.NOT_ASKED_AGAIN,
                 text=text,
-                fix=f"put {policy.trigger!r} on again, or `tamma task retry {task.id}`",
+                fix=f"put {policy.trigger!r} on again, or `tamma task retry {task.ref}`",
             ),
         )
     return ()
 
 
 def _retry(task: Task | None) -> str:
-    return f"`tamma task retry {task.id}`" if task else "`tamma task retry`"
+    return f"`tamma task retry {task.ref}`" if task else "`tamma task retry`"
 
 
 def _about_changes(

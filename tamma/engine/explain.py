@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from tamma.core.attempt import Phase
 from tamma.core.change import ChangeState
@@ -35,6 +35,8 @@ from tamma.engine.notices import next_step
 from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
+
+_HELD_BY_PAUSE: Final = frozenset({TaskState.QUEUED, TaskState.RETRYABLE, TaskState.RUNNING})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,7 +134,7 @@ class Explainer:
             issue=str(ref),
             title=title,
             status=self._status(task, reasons),
-            next=_after_review(task, state, is_closed=is_closed) or _next(task, reasons or (), events),
+            next=_after_review(task, state, is_closed=is_closed) or self._next(ref, task, reasons or (), events),
             reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons or ()],
             task=describe_task(task) if task else None,
             attempts=attempts,
@@ -149,6 +151,19 @@ class Explainer:
             return None
         return next((change.state for change in found if change.id == delivered.change), None)
 
+    def _next(self, ref: IssueRef, task: Task | None, reasons: Sequence[Reason], events: Sequence[Event]) -> str:
+        if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
+            pause = self.store.pauses.of(ref) if task.state in _HELD_BY_PAUSE else None
+            return pause.fix if pause else next_step(task, events, named=self._name(task))
+        if reasons:
+            return "; ".join(dict.fromkeys(r.fix for r in reasons if r.fix))
+        return next_step(task, named=self._name(task)) if task else "run `tamma orchestrate`"
+
+    def _name(self, task: Task) -> str:
+        """The shortest that commands understand: an issue's name is that of its newest task."""
+        newest = self.store.tasks.newest([task.ref], TaskKind.RESOLVE).get(task.ref)
+        return str(task.ref) if newest is not None and newest.id == task.id else task.id
+
     def _status(self, task: Task | None, reasons: Sequence[Reason] | None) -> str:
         if task is None and reasons:
             return f"not picked: {reasons[0].text}"
@@ -159,7 +174,8 @@ class Explainer:
                 return f"waiting: {self._why_waiting(task)}"
             case TaskState.RETRYABLE:
                 due = local(task.run_after) if task.run_after else "a while"
-                return f"waiting: it is tried again after {due}, since {task.reason}"
+                held = f"{pause}; then " if (pause := self.store.pauses.of(task.ref)) else ""
+                return f"waiting: {held}it is tried again after {due}, since {task.reason}"
             case TaskState.RUNNING:
                 pause = self.store.pauses.of(task.ref)
                 held = f"; {pause}, so nothing is shown outside" if pause else ""
@@ -173,7 +189,7 @@ class Explainer:
 
     def _why_waiting(self, task: Task) -> str:
         if (pause := self.store.pauses.of(task.ref)) is not None:
-            return f"{pause}; {pause.fix}"
+            return str(pause)
         if (error := self.intake.unfit.get(task.ref.repository)) is not None:
             return f"its repository cannot be worked on: {error}; {error.fix}"
         limits = self.policies.limits
@@ -195,16 +211,8 @@ def _after_review(task: Task | None, state: ChangeState | None, *, is_closed: bo
     if state is ChangeState.MERGED:
         return "nothing: the change was merged" + ("" if is_closed else "; close the issue if that settles it")
     if state is ChangeState.CLOSED:
-        return f"nothing: the change was closed unmerged; `tamma task retry {task.id}` asks for another"
+        return f"nothing: the change was closed unmerged; `tamma task retry {task.ref}` asks for another"
     return ""
-
-
-def _next(task: Task | None, reasons: Sequence[Reason], events: Sequence[Event]) -> str:
-    if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
-        return next_step(task, events)
-    if reasons:
-        return "; ".join(dict.fromkeys(r.fix for r in reasons if r.fix))
-    return next_step(task) if task else "run `tamma orchestrate`"
 
 
 def describe_task(task: Task) -> dict[str, Any]:

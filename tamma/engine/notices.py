@@ -175,28 +175,30 @@ def judged_commit(task: Task, events: Sequence[Event]) -> Oid | None:
     return asked[-1] if asked else task.approved
 
 
-def next_step(task: Task, events: Sequence[Event] = ()) -> str:
-    """What a human can do about a task as it stands, by its events where they are at hand; in `explain` and on the issue."""
+def next_step(task: Task, events: Sequence[Event] = (), *, named: str = "") -> str:
+    """What a human can do about a task as it stands, by its events where they are at hand; in `explain` and on the issue.
+
+    ``named`` is what commands are to call it, by default its id: on an issue that must hold for ever.
+    """
+    name = named or task.id
     match task.state:
         case TaskState.BLOCKED if judged_commit(task, events):
             return (
-                f"look at it with `tamma task patch {task.id}`, then `tamma task approve {task.id}` publishes just that; "
-                f"`tamma task cancel {task.id}` ends it"
+                f"look at it with `tamma task patch {name}`, then `tamma task approve {name}` publishes just that; "
+                f"`tamma task cancel {name}` ends it"
             )
         case TaskState.BLOCKED:
             return (
-                f"answer by a comment on the issue or mend its cause, then `tamma task approve {task.id}` lets it go on; "
-                f"`tamma task cancel {task.id}` ends it"
+                f"answer by a comment on the issue or mend its cause, then `tamma task approve {name}` lets it go on; "
+                f"`tamma task cancel {name}` ends it"
             )
         case TaskState.FAILED | TaskState.CANCELLED:
-            return f"mend the cause or the issue's text, then put the label on again, or `tamma task retry {task.id}`"
+            return f"mend the cause or the issue's text, then put the label on again, or `tamma task retry {name}`"
         case TaskState.SUCCEEDED:
             return "review the change" if task.change else "close the issue"
         case TaskState.QUEUED:
-            return f"an orchestrator starts it as soon as a slot is free; `tamma work --task-id {task.id}` runs it now"
+            return f"an orchestrator starts it as soon as a slot is free; `tamma work --task-id {name}` runs it now"
         case TaskState.RETRYABLE:
-            return (
-                f"an orchestrator tries it again when its time has come; `tamma work --task-id {task.id}` does so now"
-            )
+            return f"an orchestrator tries it again when its time has come; `tamma work --task-id {name}` does so now"
         case TaskState.RUNNING:
             return "wait, or follow it with `tamma events --follow`"

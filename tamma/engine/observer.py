@@ -13,7 +13,8 @@ from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.issue import Issue
 from tamma.core.pause import EVERYWHERE, Pause
 from tamma.core.reconcile import Candidate, View
-from tamma.core.task import Task, TaskKind
+from tamma.core.selection import Why
+from tamma.core.task import Task, TaskKind, TaskState
 from tamma.engine.called_off import why_called_off
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Look
@@ -26,13 +27,14 @@ T = TypeVar("T")
 K = TypeVar("K")
 _LIVE: Final = "live tasks"
 _NOTICES: Final = "notices"
+_WAITING: Final = frozenset({TaskState.QUEUED, TaskState.RETRYABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What was seen, and what could not be: ``malformed`` issues, ``away`` repositories and issues of live tasks that are
     ``unread`` are told, never fatal. ``missed`` names what another look may see; ``is_moving`` while tasks served here
-    run or wait for a worker; ``looks`` tell which part of everything this was."""
+    run or wait for a worker; ``held`` names the issues whose work, or word, a pause holds back; ``looks`` tell which part of everything this was."""
 
     view: View
     looks: tuple[Look, ...] = ()
@@ -42,6 +44,7 @@ class Sighting:
     away: tuple[tuple[str, str], ...] = ()
     unread: tuple[tuple[IssueRef, str], ...] = ()
     pauses: tuple[Pause, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +80,17 @@ class Observer:
             away=tuple(self._away),
             unread=tuple(self._unread),
             pauses=self._pauses,
+            held=tuple(self._held(candidates, survey)),
         )
+
+    def _held(self, candidates: Sequence[Candidate], survey: Survey | None) -> Iterator[str]:
+        for candidate in candidates:
+            if candidate.against and all(reason.why is Why.PAUSED for reason in candidate.against):
+                yield str(candidate.issue.ref)
+        waiting = [task for task in survey.live if task.state in _WAITING] if survey else []
+        for task in (*waiting, *(survey.notices if survey else ())):
+            if self._pause_of(task.ref.repository) is not None:
+                yield str(task.ref)
 
     def _pause_of(self, repository: str) -> Pause | None:
         scopes = {EVERYWHERE, f"{self.forge.name}/{repository}"}

@@ -42,6 +42,7 @@ SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 EARLY_ENDS_MAX: Final = 3
 # Who waits until nothing is left to do looks once more at what was away, and does not wait for it for ever.
 MISSED_LOOKS_MAX: Final = 2
+HELD_NAMED_MAX: Final = 10
 # Something was away, or somebody stopped it: says nothing about whether workers can start.
 NO_FAULT: Final = frozenset({ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM})
 
@@ -103,6 +104,7 @@ class Orchestrator:
     _is_at_rest: bool = False
     _missed: set[str] = field(default_factory=set)
     _missed_looks: int = 0
+    _held: set[str] = field(default_factory=set)
 
     def signal(self, exit_code: ExitCode) -> None:
         """From a signal handler: the first drains, the second aborts, the third kills. A burst counts as one."""
@@ -113,7 +115,7 @@ class Orchestrator:
         self.interruption.set(exit_code)
 
     def run(self, mode: Mode) -> ExitCode:
-        """Until the mode is fulfilled (0; or 75 if nothing is left to do but what is away, or if the one tick had to be given
+        """Until the mode is fulfilled (0; or 75 if nothing is left to do but what is away or held back by a pause, or if the one tick had to be given
         up), or drained (0), or aborted (130 or 143). Raises TransientError if the database is away at the start; later it is
         waited for, by whoever stays."""
         me = self.identity
@@ -205,6 +207,7 @@ class Orchestrator:
             self._restart_rest()
             self._missed_looks = 0
             return
+        self._held.update(sighting.held)
         untellable = (self._untellable.get(task.id) for task in sighting.view.untold)
         self._missed.update(sighting.missed, (put_off.of for put_off in untellable if put_off and put_off.is_passing))
         self._is_at_rest = self._rest.has_whole(sighting.looks)
@@ -212,6 +215,7 @@ class Orchestrator:
     def _restart_rest(self) -> None:
         self._rest.restart()
         self._missed.clear()
+        self._held.clear()
         self._is_at_rest = False
 
     def decide(self, sighting: Sighting) -> tuple[Action, ...]:
@@ -353,13 +357,20 @@ class Orchestrator:
         if not self._is_at_rest:
             return None
         if not self._missed:
-            return ExitCode.DELIVERED
+            return self._end_of_paused() if self._held else ExitCode.DELIVERED
         self._missed_looks += 1
         if self._missed_looks < MISSED_LOOKS_MAX:
             self._rest.restart()
             self._missed.clear()
+            self._held.clear()
             return None
         self.report(f"nothing is left to do, but this could not be looked at: {', '.join(sorted(self._missed))}")
+        return ExitCode.TEMPORARY
+
+    def _end_of_paused(self) -> ExitCode:
+        named = ", ".join(sorted(self._held)[:HELD_NAMED_MAX])
+        more = f" and {len(self._held) - HELD_NAMED_MAX} more" if len(self._held) > HELD_NAMED_MAX else ""
+        self.report(f"nothing is left to do, but this waits until work is no longer paused: {named}{more}")
         return ExitCode.TEMPORARY
 
     def _give_up_if_no_worker_starts(self) -> None:

@@ -31,14 +31,18 @@ def test_nothing_begins_while_work_is_paused(project: Project) -> None:
     project.issue("2")
     assert "paused" in assert_ok(project.run("pause", "--reason", "release day")).out
     assert "already" in assert_ok(project.run("pause")).out
-    assert_ok(project.run("orchestrate", "--until-idle"))
+    done = project.run("orchestrate", "--until-idle")
+    assert (done.code, done.out) == (75, ""), done
+    assert "waits until work is no longer paused: demo#1, demo#2\n" in done.err
     assert project.state(task) == ("queued", None)
     assert project.state(project.task_id("2")) == ("none", None)
     assert_told(project.run("work", "--task-id", task), 75, "paused", "release day", "tamma resume")
     assert "release day" in assert_ok(project.run("status")).out
     assert assert_ok(project.run("status", "--json")).json["paused"][0]["scope"] == "*"
-    assert "release day" in assert_ok(project.run("explain", "demo#1")).out
-    assert "release day" in assert_ok(project.run("explain", "demo#2")).out
+    for ref in ("demo#1", "demo#2"):
+        told = assert_ok(project.run("explain", ref)).out
+        assert "release day" in told
+        assert told.endswith("  next: `tamma resume` lets it go on\n"), "nothing that would end with 75"
     assert_ok(project.run("resume"))
     assert "not paused" in assert_ok(project.run("resume")).out
     finish(project)
@@ -47,17 +51,25 @@ def test_nothing_begins_while_work_is_paused(project: Project) -> None:
 
 
 def test_one_repository_is_paused_and_others_go_on(project: Project) -> None:
-    """Only its own work waits; a name that nobody serves is an error."""
+    """Only its own work waits, and the loop says so at its end; a name that nobody serves is an error."""
     project.repository(name="other")
     project.issue("1", name="other")
     assert_ok(project.run("pause", "demo"))
-    finish(project)
+    done = project.run("orchestrate", "--until-idle")
+    assert (done.code, "no longer paused: demo#1\n" in done.err) == (75, True), done
     assert project.state(project.task_id("1", name="demo")) == ("none", None)
     assert_delivered_once(project, "1", name="other")
     assert_told(project.run("pause", "nobody"), 2, "no repository 'nobody'", "demo, other")
     assert_ok(project.run("resume", "demo"))
     finish(project)
     assert_delivered_once(project, "1")
+
+
+def test_a_pause_that_holds_nothing_back_is_no_reason_to_try_again(project: Project) -> None:
+    """What is done is done: the loop ends with 0."""
+    finish(project)
+    assert_ok(project.run("pause"))
+    finish(project)
 
 
 @pytest.mark.parametrize("place", ["push.before_effect", "change.before_effect"])
