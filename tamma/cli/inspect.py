@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,12 +14,14 @@ from tamma.core.words import counted
 
 if TYPE_CHECKING:
     from tamma.bootstrap import Session
+    from tamma.core.task import Task
     from tamma.engine.explain import Explanation
     from tamma.engine.failures import GateFailure
     from tamma.engine.history import Standing
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 At = Annotated[str | None, typer.Option("--at", help=HELP, metavar="TIME")]
+REASON_CHARS_MAX: Final = 40
 
 
 def register(app: typer.Typer) -> None:
@@ -67,12 +69,19 @@ def status(
     print_lines([", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no tasks yet"])
     if tasks:
         ids = short_ids([task.id for task in tasks])
-        rows = [
-            (str(t.ref), t.state.value, t.phase or t.outcome or "", str(t.epoch), ids[t.id], t.title) for t in tasks
-        ]
+        rows = [(str(t.ref), t.state.value, _where(t), str(t.epoch), ids[t.id], t.title) for t in tasks]
         print_table(rows, head=("issue", "state", "where", "attempt", "task", "title"))
     if workers:
         print_table([(w.id, w.role.value, w.state.value) for w in workers], head=("worker", "role", "state"))
+
+
+def _where(task: Task) -> str:
+    """What the state does not tell: the phase that runs, what the last attempt came to, or else why."""
+    told = task.phase or task.outcome or ""
+    if told != task.state.value:
+        return told
+    reason = " ".join(task.reason.split())
+    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[: REASON_CHARS_MAX - 1]}…"
 
 
 def _standing(session: Session, *, limit: int, at: str | None) -> Standing:

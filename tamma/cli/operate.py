@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.redact import clean
+
+if TYPE_CHECKING:
+    from tamma.core.task import Task
 from tamma.core.words import counted
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
@@ -131,7 +134,7 @@ def task_add(
     from tamma import bootstrap
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        typer.echo(session.operations.add(session.parse_issue(issue)).id)
+        _tell_made(session.operations.add(session.parse_issue(issue)))
 
 
 @task.command("retry")
@@ -140,7 +143,7 @@ def task_retry(ctx: typer.Context, which: TaskArgument) -> None:
     from tamma import bootstrap
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        typer.echo(session.operations.retry(session.lookup.task_id(which)).id)
+        _tell_made(session.operations.retry(session.lookup.task_id(which)))
 
 
 @task.command("cancel")
@@ -153,7 +156,9 @@ def task_cancel(
     from tamma import bootstrap
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        typer.echo(f"{session.operations.cancel(session.lookup.task_id(which), reason=reason).state}")
+        cancelled = session.operations.cancel(session.lookup.task_id(which), reason=reason)
+    typer.echo(f"{cancelled.state}")
+    _tell_next(f"an orchestrator tells the issue; `tamma task retry {cancelled.ref}` begins anew")
 
 
 @task.command("approve")
@@ -164,11 +169,13 @@ def task_approve(
 ) -> None:
     """Let a blocked task go on: publish the commit it waits with, or try again with what people answered since it asked."""
     from tamma import bootstrap
+    from tamma.engine.notices import next_step
 
     with bootstrap.open_session(ctx.obj.config) as session:
         approval = session.operations.approve(session.lookup.task_id(which), answer=answer)
     commit = approval.task.approved
     typer.echo(f"queued; commit {commit} may be published" if commit else "queued")
+    _tell_next(next_step(approval.task, named=str(approval.task.ref)))
     if approval.answer:  # by whomever: who approves vouches for it
         typer.echo(f"the agent will be told:\n{clean(approval.answer)}", err=True)
     if approval.is_unanswered:
@@ -208,3 +215,15 @@ def task_output(
         print_lines(text.splitlines())
         if gate and not text:
             typer.echo(f"gate {gate} printed nothing: {judged.verdict} — {judged.summary}", err=True)
+
+
+def _tell_made(made: Task) -> None:
+    """The id for scripts; beside it, for people, what happens next."""
+    from tamma.engine.notices import next_step
+
+    typer.echo(made.id)
+    _tell_next(next_step(made, named=str(made.ref)))
+
+
+def _tell_next(what: str) -> None:
+    typer.echo(f"next: {what}", err=True)

@@ -108,7 +108,11 @@ def _about_task(issue: Issue, task: Task | None, policy: SelectionPolicy) -> tup
         return ()
     if not task.is_terminal:
         return (
-            Reason(why=Why.HAS_TASK, text=f"task {task.id} is {task.state}", fix=f"see `tamma explain {issue.ref}`"),
+            Reason(
+                why=Why.HAS_TASK,
+                text=f"it has task {task.id}, which is {task.state}",
+                fix=f"see `tamma explain {issue.ref}`",
+            ),
         )
     if task.notice is not None:
         return (

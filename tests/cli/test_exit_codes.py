@@ -68,11 +68,11 @@ ENDS = {
         extra='[agent]\nargv = ["./agent.sh"]\n' + GATE,
     ),
     "set-up-failed": End(
-        code=13, state="blocked", outcome="blocked", says=("ended with 3", "\n        no such package\n  next: fix the [environment]"),
+        code=13, state="blocked", outcome="blocked", says=("building the environment: sh -c", "ended with 3", "\n        no such package\n  next: fix the [environment]"),
         extra="[environment]\nsetup = [['sh', '-c', 'echo; echo no such package; echo; exit 3']]\n" + GATE,
     ),
     "set-up-away": End(
-        code=75, state="retryable", outcome="unavailable", says=("try again later", "next:"),
+        code=75, state="retryable", outcome="unavailable", says=("building the environment: sh -c", "try again later", "next:"),
         extra="[environment]\nsetup = [['sh', '-c', 'exit 75']]\n" + GATE,
     ),
     "protected": End(

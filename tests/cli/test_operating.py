@@ -160,6 +160,8 @@ def test_task_add_is_idempotent_and_ignores_the_label(project: Project) -> None:
     """A person who names an issue has asked for it; asking twice makes one task."""
     project.issue("2", labels=[])
     first, second = (assert_ok(project.run("task", "add", "demo#2")).out for _ in range(2))
+    assert first == f"{project.task_id('2')}\n"
+    assert "tamma work --task-id demo#2" in assert_ok(project.run("task", "add", "demo#2")).err, "what happens next"
     assert first == second
     assert project.rows("SELECT count(*) FROM task") == [(1,)]
     assert_told(project.run("task", "add", "demo#99"), 3, "demo#99", "next:")
@@ -213,9 +215,12 @@ def test_a_task_is_named_by_its_short_id_or_its_issue(project: Project) -> None:
     short = row[4]
     assert (len(short), task.startswith(short)) == (8, True)
     assert project.run("work", "--task-id", short).code == 13
-    assert f"tamma task approve {task}" in assert_ok(project.run("explain", short.upper()[:4])).out
-    assert assert_ok(project.run("task", "approve", short)).out == "queued\n"
-    assert assert_ok(project.run("task", "cancel", "demo#1")).out == "cancelled\n"
+    assert "tamma task approve demo#1" in assert_ok(project.run("explain", short.upper()[:4])).out
+    assert "demo#1\tblocked\tthe agent asks: Which parser?\t" in assert_ok(project.run("status")).out
+    approved = assert_ok(project.run("task", "approve", short))
+    assert (approved.out, "next: an orchestrator starts it" in approved.err) == ("queued\n", True)
+    cancelled = assert_ok(project.run("task", "cancel", "demo#1"))
+    assert (cancelled.out, "next: an orchestrator tells the issue" in cancelled.err) == ("cancelled\n", True)
     second = TaskId(assert_ok(project.run("task", "retry", "1")).out.strip())
     assert second == project.task_id(generation=2)
     assert assert_ok(project.run("task", "cancel", "demo#1")).out == "cancelled\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def test_a_single_tick_that_was_given_up_is_temporary(project: Project) -> None:
         done = project.run("orchestrate", "--once", env={**NO_WORKERS, "DATABASE_URL": wire.url})
     assert done.code == 75, (done.err, done.out)
     assert "the tick was given up" in done.err
+    assert re.search(r"tried again for [01]\.\d s at most\n", done.err), "no promise that is not kept"
     queue(project)
 
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -141,6 +142,7 @@ class CachedEnvironments:
         with checkout() as place:
             box = self._sandbox.box(place, tag=tag, readable=(folder,), should_stop=should_stop)
             for argv in spec.setup:
+                _tell_begun(argv)
                 command = [text.replace("{environment}", str(folder)) for text in argv]
                 log = bounded(
                     log + self._run(box, command, folder, log=log, left=deadline - time.monotonic()),
@@ -242,6 +244,13 @@ def _disk_may_be_full() -> Iterator[None]:
         if e.errno not in PASSING:
             raise
         raise SetupUnavailable("the environment could not be stored", why=str(e), fix="free some disk space") from e
+
+
+def _tell_begun(argv: Sequence[str]) -> None:
+    """Minutes may pass before there is another line."""
+    from loguru import logger
+
+    logger.info("building the environment: {}", shlex.join(argv))
 
 
 def _size_bytes(folder: Path) -> int:

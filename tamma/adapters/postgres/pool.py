@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
@@ -136,7 +137,7 @@ class Pool:
             retry=retry_if_exception_type(ConnectionBroken),
             stop=lambda _: time.monotonic() >= give_up_at,
             wait=wait_random_exponential(multiplier=_FIRST_SECONDS, max=_PAUSE_SECONDS_MAX),
-            before_sleep=_tell_once,
+            before_sleep=partial(_tell_once, give_up_at=give_up_at),
             reraise=True,
         )
         return retrying(then or run)
@@ -159,9 +160,9 @@ class Pool:
         self._engine.dispose()
 
 
-def _tell_once(state: RetryCallState) -> None:
+def _tell_once(state: RetryCallState, *, give_up_at: float) -> None:
     if state.attempt_number == _TOLD_AT_TRY:
         from loguru import logger
 
         error = state.outcome.exception() if state.outcome else None
-        logger.warning("{}; trying again", error)
+        logger.warning("{}; tried again for {:.1f} s at most", error, max(0.0, give_up_at - time.monotonic()))
