@@ -16,6 +16,7 @@ from tamma.core.words import counted
 PROTECTED_PATHS: Final = "protected-paths"
 DIFF_BUDGET: Final = "diff-budget"
 _SHOWN_MAX: Final = 20
+_VERBS: Final = {"A": "adds", "M": "changes", "D": "deletes", "T": "changes the kind of"}
 _WORD: Final = re.compile(r"[^\s'\"`;|&()<>=,]+")
 
 
@@ -45,10 +46,15 @@ def protected_hits(changes: Iterable[ChangedPath], patterns: Collection[str]) ->
     for change in changes:
         path = paths.normalised(change.path)
         if path is None:
-            hits.append(f"{change.status} {change.path!r} (not an ordinary path)")
+            hits.append(f"{_verb(change)} {change.path!r} (not an ordinary path)")
         elif (pattern := paths.first_match(path, patterns)) is not None:
-            hits.append(f"{change.status} {path} (protected by {pattern})")
+            told = "a protected path" if pattern == path else f"protected by {pattern}"
+            hits.append(f"{_verb(change)} {path} ({told})")
     return tuple(hits)
+
+
+def _verb(change: ChangedPath) -> str:
+    return _VERBS.get(change.status, "touches")
 
 
 def judge_protected(changes: Collection[ChangedPath], *, policy: ChangePolicy, tree: Oid | None = None) -> GateReport:
@@ -64,7 +70,7 @@ def judge_protected(changes: Collection[ChangedPath], *, policy: ChangePolicy, t
     return GateReport(
         name=PROTECTED_PATHS,
         verdict=GateVerdict.FAIL,
-        summary="the change touches " + _some(hits),
+        summary="the change " + _some(hits),
         tree=tree,
         output_tail="\n".join(hits),
     )

@@ -26,7 +26,7 @@ from tamma.core.event import (
 from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue, IssueState
 from tamma.core.moment import local
-from tamma.core.selection import Reason
+from tamma.core.selection import Reason, Why
 from tamma.core.task import Task, TaskKind, TaskState
 from tamma.core.words import counted
 from tamma.engine.failures import GateFailure, failures
@@ -155,9 +155,10 @@ class Explainer:
         if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
             pause = self.store.pauses.of(ref) if task.state in _HELD_BY_PAUSE else None
             return pause.fix if pause else next_step(task, events, named=self._name(task))
-        if reasons:
+        is_only_unasked = all(r.why is Why.NOT_ASKED_AGAIN for r in reasons)
+        if reasons and not (task is not None and task.notice is None and is_only_unasked):
             return "; ".join(dict.fromkeys(r.fix for r in reasons if r.fix))
-        return next_step(task, named=self._name(task)) if task else "run `tamma orchestrate`"
+        return next_step(task, events, named=self._name(task)) if task else "run `tamma orchestrate`"
 
     def _name(self, task: Task) -> str:
         """The shortest that commands understand: an issue's name is that of its newest task."""

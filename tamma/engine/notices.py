@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tamma.core.attempt import Outcome
 from tamma.core.change import notice_marker
 from tamma.core.effect import EffectKind, effect_key
 from tamma.core.errors import NoSuchTask
@@ -191,6 +192,11 @@ def next_step(task: Task, events: Sequence[Event] = (), *, named: str = "") -> s
             return (
                 f"answer by a comment on the issue or mend its cause, then `tamma task approve {name}` lets it go on; "
                 f"`tamma task cancel {name}` ends it"
+            )
+        case TaskState.FAILED if task.outcome == Outcome.REFUSED:
+            return (
+                f"look at what was kept with `tamma task patch {name}`; if a rule of tamma.toml is wrong for this repository "
+                f"(as change.protected_paths may be), correct it, else the issue's text; then `tamma task retry {name}`"
             )
         case TaskState.FAILED | TaskState.CANCELLED:
             return f"mend the cause or the issue's text, then put the label on again, or `tamma task retry {name}`"

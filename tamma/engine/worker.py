@@ -138,7 +138,7 @@ def _attempt(claim: Claim, deps: WorkerDeps, beat: Heartbeat) -> tuple[Verdict, 
     except TransientError as error:
         return Verdict(outcome=Outcome.UNAVAILABLE, reason=_told(error), retry_after=error.retry_after), error
     except RefusedByPolicy as error:
-        return Verdict(outcome=Outcome.REFUSED, reason=_told(error)), error
+        return Verdict(outcome=Outcome.REFUSED, reason=str(error)), error
     except NoSuchTask as error:
         return Verdict(outcome=Outcome.CANCELLED, reason=f"the issue is gone: {error}"), error
     except (SetupFailed, PermanentError, ConfigError) as error:

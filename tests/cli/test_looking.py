@@ -110,6 +110,19 @@ def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
     assert (story["exit_code"], story["diff"]["files"], bool(story["patch"])) == (10, 1, True)
 
 
+def test_a_refused_change_leads_to_the_rule_and_the_work(project: Project) -> None:
+    """Also once the issue was told: asking again without either would end the same; the reason has no advice of its own."""
+    project.configure(steps='{ write = "Makefile", text = "all:" }')
+    assert project.run("work", "--issue", "demo#1").code == 14
+    assert_ok(project.run("orchestrate", "--once"))
+    text, values = explained(project)
+    assert "adds Makefile (" in text
+    assert "change.protected_paths" in str(values["next"])
+    assert "tamma task patch demo#1" in str(values["next"])
+    assert "Next:" not in text
+    assert "Next:" not in project.issue_text()
+
+
 def test_explain_tells_what_a_blocked_task_asks(project: Project) -> None:
     """The question, and the command that answers it."""
     project.configure(steps='{ block = "Which parser?" }')

@@ -56,6 +56,16 @@ def test_a_protected_path_is_refused(changes: tuple[Path, ...]) -> None:
     assert refusal([report]) is report
 
 
+def test_what_happened_to_a_protected_path_is_said_in_words() -> None:
+    """Not with git's letter; and a pattern is named only where it says more than the path."""
+    changes = (Path("Makefile", status="A"), Path(".github/ci.yml", status="D"))
+    report = judge_protected(changes, policy=ChangePolicy(protected_paths=("Makefile", ".github/**")))
+    assert (
+        report.summary
+        == "the change adds Makefile (a protected path), deletes .github/ci.yml (protected by .github/**)"
+    )
+
+
 def test_ordinary_paths_are_not_refused() -> None:
     """Source, tests and documents may change."""
     report = judge_protected((Path("src/a.py"), Path("tests/conftest.py"), Path("README.md")), policy=ChangePolicy())
