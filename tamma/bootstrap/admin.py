@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tamma.bootstrap import database
 from tamma.config.loader import load
+from tamma.core.change import REMOTE
 from tamma.core.errors import ConfigError
 from tamma.core.proposals import propose
 
@@ -76,6 +77,7 @@ def _steps(checkout: Path, beside: Path) -> Iterator[str]:
         if not any((folder / ".git").exists() for folder in (checkout.resolve(), *checkout.resolve().parents)):
             yield f"git init {shlex.quote(source)}, and a first commit there: it is no Git repository yet"
         yield f"git clone --bare {shlex.quote(source)} {place}/repo.git"
+        yield f"git -C {shlex.quote(source)} remote add {REMOTE} {shlex.quote(str(home.resolve() / 'repo.git'))}"
     if not any((home / "issues").glob("*.md")):
         if not (home / "issues").is_dir():
             yield f"mkdir {place}/issues"

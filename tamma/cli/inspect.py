@@ -104,7 +104,8 @@ def explain(
     what: Annotated[
         str,
         typer.Argument(
-            help="An issue (REPOSITORY#NUMBER), or a task's id or 4 or more characters of its beginning.",
+            help="An issue (REPOSITORY#NUMBER, or the number alone where there is one repository), or a task's id or 4 or more "
+            "characters of its beginning.",
             metavar="ISSUE|TASK",
         ),
     ],
@@ -149,7 +150,7 @@ def _explained(found: Explanation) -> list[str]:
             )
         lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
         for failure in story.failures:
-            lines += _of_failure(failure, found.issue)
+            lines += _of_failure(failure, task=found.task["id"] if found.task else found.issue)
         if story.reason:
             lines.append(indented(f"    {story.reason}", by=6))
     if found.change:
@@ -161,7 +162,7 @@ def _explained(found: Explanation) -> list[str]:
     return [*lines, f"  next: {first}", *(f"        {other}" for other in others)]
 
 
-def _of_failure(failure: GateFailure, issue: str) -> list[str]:
+def _of_failure(failure: GateFailure, *, task: str) -> list[str]:
     """Its failing tests, the end of its output set in and marked, so that none of it looks like a line of ours."""
     lines = [f"      {test}" for test in failure.tests]
     if failure.tests_left_out:
@@ -170,6 +171,6 @@ def _of_failure(failure: GateFailure, issue: str) -> list[str]:
         lines.insert(0, f"    failing in {failure.gate}:")
     if failure.tail:
         gate = shlex.quote(failure.gate)
-        lines.append(f"    {failure.gate} printed at its end (all of it: tamma task output {issue} {gate}):")
+        lines.append(f"    {failure.gate} printed at its end (all of it: tamma task output {task} {gate}):")
         lines += [f"      | {line}" for line in failure.tail.splitlines()]
     return lines

@@ -19,7 +19,8 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 TaskArgument = Annotated[
     str,
     typer.Argument(
-        help="The task: its id, 4 or more characters of its beginning, or its issue (REPOSITORY#NUMBER).",
+        help="The task: its id, 4 or more characters of its beginning, or its issue (REPOSITORY#NUMBER; NUMBER where there is one "
+        "repository).",
         metavar="TASK",
     ),
 ]

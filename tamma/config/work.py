@@ -162,7 +162,8 @@ class GateSettings(Section):
     )
     report: FileInside | None = Field(
         default=_GATE.report,
-        description="JUnit XML that the command writes, relative to the checkout; red-green needs it.",
+        description="JUnit XML that the command writes to a place of its own, relative to the checkout; not needed where it writes to"
+        " {report}. Red-green needs one of them.",
         examples=["report.xml"],
     )
     required: Switch = Field(

@@ -9,6 +9,8 @@ from typing import Final
 
 from tamma.core.ids import IssueRef, Oid, TaskId
 
+# What README and `tamma init` call the forge's repository in a person's checkout.
+REMOTE: Final = "tamma"
 _MARKER: Final = re.compile(
     r"<!-- tamma:(?P<what>[a-z]+) task=(?P<task>[0-9a-f-]{36})(?: head=(?P<head>[0-9a-f]{40,64}))? -->"
 )

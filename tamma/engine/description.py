@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tamma.core.change import REMOTE
 from tamma.core.gate import GateSpec
 from tamma.core.ids import branch_name
 from tamma.core.outward import defused, quoted
@@ -67,7 +68,7 @@ def render_description(story: Story) -> str:
 
 def _reproduction(story: Story) -> list[str]:
     fence = "````"
-    commands = [f"git fetch origin {story.task_branch} && git checkout {story.solution.candidate.commit}"]
+    commands = [f"git fetch {REMOTE} {story.task_branch} && git checkout {story.solution.candidate.commit}"]
     typed = [*(as_typed(argv) for argv in story.setup), *(gate_as_typed(gate) for gate in story.gates)]
     if any("$ENVIRONMENT" in line for line in typed):
         commands.append("ENVIRONMENT=$(mktemp -d); export TAMMA_ENVIRONMENT=$ENVIRONMENT")

@@ -46,7 +46,7 @@ def test_who_gets_an_issue_back_sees_which_tests_fail_and_what_they_printed(stop
     told = assert_ok(stopped.run("explain", "other#1")).out
     assert "    failing in unit tests:\n      test_calc::test_add\n" in told, told
     assert "      | E  @ann: the sum is wrong\n" in told
-    assert "tamma task output other#1 'unit tests'" in told
+    assert f"tamma task output {stopped.task_id(name='other')} 'unit tests'" in told
     (story,) = assert_ok(stopped.run("explain", "other#1", "--json")).json["attempts"]
     (failure,) = story["failures"]
     assert (failure["gate"], len(failure["tests"]), failure["tail"]) == ("unit tests", 1, "E  @ann: the sum is wrong")

@@ -58,6 +58,7 @@ def test_init_writes_where_it_is_called_and_tells_what_is_left_to_do(tmp_path: P
         assert not (checkout / "tamma.toml").exists()
         assert "git clone --bare '../my app' forge/my-app/repo.git" in told
         assert told.index("git init '../my app'") < told.index("git clone")
+        assert f"git -C '../my app' remote add tamma {home}/forge/my-app/repo.git" in told
         assert told.index("mkdir forge/my-app/issues\n") < told.index("forge/my-app/issues/1.md")
         for word in ("agent", "forge/my-app/issues/1.md", "tamma doctor", "--dry-run", "--until-idle"):
             assert word in told, told

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from tamma.cli.render import event_json
 from tamma.config.reference import reference
 from tamma.core.attempt import PHASES, Outcome, judge
 from tamma.core.errors import ExitCode
-from tamma.core.event import FACTS
+from tamma.core.event import FACTS, Event, PhaseEntered
+from tamma.core.ids import CorrelationId
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import TERMINAL, TRANSITIONS, Counters
 from tests.docs.cli_reference import render as cli_reference
@@ -70,11 +74,30 @@ def exit_codes() -> str:
 def events() -> str:
     """The catalogue of events."""
     lines = ["# Events", _NOTE, "Every fact that the log can hold; `tamma events --json` prints them with these names."]
+    lines += [
+        "",
+        "An event, here on several lines, is printed as one; what the tables below list stands in its `data`:",
+        "",
+        "```json",
+        _sample(),
+        "```",
+    ]
     for name, fact in sorted(FACTS.items()):
         told = " ".join((fact.__doc__ or "").split())
         lines += ["", f"## `{name}`", "", told, "", "| field | type |", "|---|---|"]
         lines += [_row(f"`{item.name}`", f"`{item.type}`") for item in dataclasses.fields(fact)]
     return "\n".join(lines) + "\n"
+
+
+def _sample() -> str:
+    """One event as `tamma events --json` prints it."""
+    task = "0d5f6f2e-2f0f-5c0e-9d0b-6a4f3f1c2b7a"
+    event = Event(
+        position=42, stream=f"task:{task}", version=7, at=datetime(2026, 11, 23, 8, 30, tzinfo=UTC),
+        tags=("issue:local/demo#12", "repo:local/demo", f"task:{task}"),
+        correlation=CorrelationId("7c9e6679-7425-50de-944b-e07fc1f90ae7"), fact=PhaseEntered(epoch=1, phase="gates"),
+    )  # fmt: skip
+    return json.dumps(json.loads(event_json(event)), indent=2)
 
 
 def states() -> str:
