@@ -194,7 +194,7 @@ def test_links_to_the_root_in_a_repository_are_not_followed(project: Project) ->
 
 
 PARTS = {
-    "agent-missing": (13, '[agent]\nargv = ["no-such-agent"]\n' + GATE, "no-such-agent"),
+    "agent-missing": (2, '[agent]\nargv = ["no-such-agent"]\n' + GATE, "no-such-agent"),
     "gate-missing": (13, '[[gates]]\nname = "check"\nargv = ["no-such-gate"]\n', "no-such-gate"),
     "script-missing": (2, '[agent]\nkind = "scripted"\nscript = "gone.toml"\n', "gone.toml"),
     "script-broken": (2, '[agent]\nkind = "scripted"\nscript = "forge/demo/repo.git/HEAD"\n', "HEAD"),
