@@ -65,6 +65,8 @@ def main() -> None:
         module.register(app)
     if os.environ.get("NO_COLOR"):  # noqa: TID251 — help is shown before there is a configuration
         app.rich_markup_mode = None  # else help is bold still
+    if sys.argv[1:2] == ["help"]:  # as many programs have it
+        sys.argv[1:] = [*sys.argv[2:], "--help"]
     code = code_of(lambda: app(standalone_mode=False))
     unwritten = code_of(sys.stdout.flush)
     sys.exit(code or unwritten)

@@ -27,6 +27,17 @@ def imported_by(*argv: str) -> set[str]:
     return set(imported.split())
 
 
+@pytest.mark.parametrize("words", [[], ["work"], ["task", "add"]], ids=" ".join)
+def test_help_is_also_a_word(words: list[str]) -> None:
+    """``tamma help task add`` is ``tamma task add --help``."""
+    told = [
+        subprocess.run([sys.executable, "-m", "tamma", *asked], capture_output=True, text=True, check=True).stdout
+        for asked in (["help", *words], [*words, "--help"])
+    ]
+    assert told[0] == told[1]
+    assert "Usage: " in told[0]
+
+
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_the_program_imports_no_database_and_no_configuration(argument: str) -> None:
     """Whoever only wants to know what there is does not wait for what is not used."""
