@@ -15,10 +15,12 @@ import typer
 
 from tamma.cli import database, events, inspect, operate, orchestrate, work
 from tamma.cli.ending import code_of
+from tamma.cli.group import Group
 from tamma.cli.options import Globals
 
 app = typer.Typer(
     name="tamma",
+    cls=Group,
     help="Turns labelled issues into pull requests worth merging, with your own AI agent, on your own machines.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamma.cli.group import Group
 from tamma.core.errors import ExitCode
 from tamma.core.words import counted
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 
 database = typer.Typer(
-    help="The database: migrate, prove, archive, back up, restore, stop the embedded server.", no_args_is_help=True
+    cls=Group,
+    help="The database: migrate, prove, archive, back up, restore, stop the embedded server.",
+    no_args_is_help=True,
 )
 
 

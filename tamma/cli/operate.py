@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamma.cli.group import Group
 from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.redact import clean
 
@@ -27,7 +28,9 @@ TaskArgument = Annotated[
 Repository = Annotated[str | None, typer.Argument(help="Only this repository; without it, all.", metavar="REPOSITORY")]
 
 task = typer.Typer(
-    help="Tasks: add, retry, cancel, approve, what their gates printed, and the work they left.", no_args_is_help=True
+    cls=Group,
+    help="Tasks: add, retry, cancel, approve, what their gates printed, and the work they left.",
+    no_args_is_help=True,
 )
 
 

@@ -48,3 +48,11 @@ def test_the_program_imports_no_database_and_no_configuration(argument: str) -> 
 def test_help_of_a_command_imports_no_more_than_typer_does(command: str) -> None:
     """Typer itself reads a command's parameters with pydantic."""
     assert not (HEAVY - {"pydantic"}) & imported_by(command, "--help")
+
+
+@pytest.mark.parametrize("words", [[], ["work"], ["task"], ["task", "add"], ["db", "archive"]], ids=" ".join)
+def test_help_names_no_type_of_a_switch(words: list[str]) -> None:
+    """``--version`` takes no value."""
+    told = subprocess.run([sys.executable, "-m", "tamma", *words, "--help"], capture_output=True, text=True, check=True)
+    assert "--help" in told.stdout
+    assert "<bool>" not in told.stdout.lower()
