@@ -109,12 +109,12 @@ def open_store(
     patience: timedelta | None = None,
 ) -> PostgresStore:
     """A store of its own; ``patience`` is for a database that goes away while it is used."""
-    from tamma.adapters.postgres.connect import Timeouts, engine_for
+    from tamma.adapters.postgres.connect import Timeouts, pool_for
     from tamma.adapters.postgres.pool import PATIENCE
     from tamma.adapters.postgres.store import PostgresStore
 
     settings = loaded.config.database
-    engine = engine_for(
+    connections = pool_for(
         url,
         application_name=application_name,
         connections_max=connections_max or settings.pool_size_max,
@@ -124,7 +124,7 @@ def open_store(
         ),
     )
     listen_url = loaded.direct_url or (url if configured_url(loaded) is None else None)
-    return PostgresStore(engine, listen_url=listen_url, patience=PATIENCE if patience is None else patience)
+    return PostgresStore(connections, listen_url=listen_url, patience=PATIENCE if patience is None else patience)
 
 
 def stop(loaded: Loaded) -> str:

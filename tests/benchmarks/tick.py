@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from tamma.adapters.forges.folder import SETTLED_SECONDS
-from tamma.adapters.postgres.connect import engine_for
+from tamma.adapters.postgres.connect import pool_for
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.engine.orchestrator import Orchestrator
 from tests.benchmarks.measure import Benchmark, Figure, in_turn, less_is_better, seconds_of
@@ -29,7 +29,7 @@ def tick(place: Place, rounds: int) -> Iterator[Figure]:
     def world(tasks: int, issues: int) -> tuple[PostgresStore, Orchestrator]:
         url = place.database(f"tick-{tasks}")
         fill_database(url, finished=tasks, issues=issues)
-        store = PostgresStore(engine_for(url, application_name="bench"))
+        store = PostgresStore(pool_for(url, application_name="bench"))
         return store, a_loop_over(store, fill_forge(place.fresh_folder(f"tick-{tasks}"), issues=issues))
 
     def side(loop: Orchestrator) -> float:

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.cli.ends import added, assert_ok, assert_plain, assert_told
 from tests.support.project import FIX, GATE, Done, Project, a_project, git
+from tests.support.sample import sample
 
 NOWHERE = "postgresql://tamma:pass-word@127.0.0.1:1/tamma"
 
@@ -323,8 +325,12 @@ def test_odd_bytes_in_an_issue_reach_no_terminal(project: Project) -> None:
         assert_plain(assert_ok(project.run(*command)))
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("command", [("status",), ("orchestrate", "--until-idle")])
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    sample(
+        list(product([("status",), ("orchestrate", "--until-idle")], [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])), one_in=3
+    ),
+)
 def test_closed_streams_are_no_bug(project: Project, command: tuple[str, ...], closed: str) -> None:
     """A daemon's parent may close any of the three: what is said goes nowhere, what is done is done."""
     line = f'exec "$@" {closed}'

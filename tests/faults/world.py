@@ -11,6 +11,7 @@ from typing import Final
 from tamma.core.event import ChangeDelivered, Event, TaskClaimed
 from tamma.core.ids import TaskId
 from tests.support.project import Done, Project, wait_until
+from tests.support.sample import IS_WHOLE
 
 # Only those who are to die or to be stopped have a short lease: the others must not lose theirs to a busy machine.
 SHORT_LEASE: Final = {"TAMMA_LEASE__DURATION_SECONDS": "2", "TAMMA_LEASE__BEAT_SECONDS": "0.4"}
@@ -29,7 +30,8 @@ def queue(project: Project, numbers: Collection[str] = ("1",)) -> list[TaskId]:
 
 def finish(project: Project, *, workers: int = 2) -> Done:
     """The loop, until nothing is left to do."""
-    return finished(project.run("orchestrate", "--until-idle", "--workers", str(workers), timeout=120))
+    seconds = 1200 if IS_WHOLE else 120
+    return finished(project.run("orchestrate", "--until-idle", "--workers", str(workers), timeout=seconds))
 
 
 def reap(project: Project) -> None:

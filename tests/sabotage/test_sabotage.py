@@ -117,7 +117,7 @@ SABOTAGES: Final = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sample(list(SABOTAGES), one_in=4))
+@pytest.mark.parametrize("name", sample(list(SABOTAGES), one_in=8))
 def test_a_guard_that_is_gone_is_noticed(name: str, tmp_path: Path, postgres_server: str) -> None:
     """By a test that fails, not by code that does not load."""
     sabotage = SABOTAGES[name]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
-import sqlalchemy
+from sqlalchemy.pool import QueuePool
 
 from tamma.adapters.postgres.connect import ConnectionBroken, translate_errors
 from tamma.adapters.postgres.rows import Row
@@ -38,8 +38,8 @@ class Pool:
     for ``patience``, if it has been reached at all: who starts while it is away is told at once.
     """
 
-    def __init__(self, engine: sqlalchemy.Engine, *, patience: timedelta = PATIENCE) -> None:
-        self._engine = engine
+    def __init__(self, connections: QueuePool, *, patience: timedelta = PATIENCE) -> None:
+        self._connections = connections
         self._patience = patience
         self._is_reached = False
         self._away_since: float | None = None
@@ -50,19 +50,17 @@ class Pool:
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
         """A connection in autocommit, given back afterwards; broken ones are thrown away with all their siblings."""
         with translate_errors():
-            pooled = self._engine.raw_connection()
+            pooled = self._connections.connect()
             driver: psycopg.Connection[Row] = pooled.driver_connection  # type: ignore[assignment]  # SQLAlchemy knows no driver's own type
             self._is_reached = True
             try:
-                if not driver.autocommit:
-                    driver.autocommit = True
                 yield driver
                 self._away_since = None
             finally:
                 if driver.broken or driver.closed:
                     pooled.invalidate()
                     # The server went away under this one, so also under those that wait: one error, not one for each.
-                    self._engine.dispose()
+                    self._drop_idle()
                 else:
                     pooled.close()
 
@@ -157,7 +155,12 @@ class Pool:
         """Give every idle connection back to the server."""
         with suppress(TransientError):
             self.pay_news()
-        self._engine.dispose()
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        """Close those that nobody uses; those in use are closed when they come back."""
+        old, self._connections = self._connections, self._connections.recreate()
+        old.dispose()
 
 
 def _tell_once(state: RetryCallState, *, give_up_at: float) -> None:

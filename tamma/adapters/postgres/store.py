@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import psycopg
-import sqlalchemy
+from sqlalchemy.pool import QueuePool
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.blobs import PostgresBaselines, PostgresBlobs
@@ -39,9 +39,9 @@ class PostgresStore:
     """
 
     def __init__(
-        self, engine: sqlalchemy.Engine, *, listen_url: str | None = None, patience: timedelta = PATIENCE
+        self, connections: QueuePool, *, listen_url: str | None = None, patience: timedelta = PATIENCE
     ) -> None:
-        self._pool = Pool(engine, patience=patience)
+        self._pool = Pool(connections, patience=patience)
         self._listen_url = listen_url
         self._listener: psycopg.Connection[rows.Row] | None = None
         self._queue_seen: rows.Row | None = None

@@ -25,9 +25,11 @@ from tamma.adapters.postgres.connect import (
     engine_for,
     masked,
     parse,
+    pool_for,
     translate_errors,
 )
 from tamma.adapters.postgres.migrate import require_current
+from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ConfigError, ExitCode, TransientError
 
@@ -38,7 +40,7 @@ SOON = Timeouts(connect=timedelta(seconds=2))
 
 @pytest.fixture
 def engine(empty_database_url: str) -> Iterator[sqlalchemy.Engine]:
-    made = engine_for(empty_database_url, application_name="tamma test", connections_max=2, timeouts=SOON)
+    made = engine_for(empty_database_url, application_name="tamma test", timeouts=SOON)
     yield made
     made.dispose()
 
@@ -156,7 +158,7 @@ def stranger(database_url: str) -> Iterator[str]:
 
 def test_a_role_without_rights_is_the_operators_business(stranger: str) -> None:
     """Exit code 2 with what, why and fix; for reading, for writing, and where a schema should be looked at."""
-    with closing(PostgresStore(engine_for(stranger, application_name="t"))) as store:
+    with closing(PostgresStore(pool_for(stranger, application_name="t"))) as store:
         for call in (store.tasks.counts, lambda: store.blobs.put(b"text")):
             with pytest.raises(ConfigError, match="forbids it: permission denied for table") as caught:
                 call()
@@ -226,10 +228,11 @@ def test_timeouts_deadlocks_serialization_and_standbys_are_temporary(engine: sql
         pooled.close()
 
 
-def test_a_full_pool_is_temporary(engine: sqlalchemy.Engine) -> None:
+def test_a_full_pool_is_temporary(empty_database_url: str) -> None:
     """It says what to do."""
-    with engine.connect(), engine.connect(), pytest.raises(TransientError, match="became free"), translate_errors():
-        engine.connect()
+    pool = Pool(pool_for(empty_database_url, application_name="tamma test", connections_max=2, timeouts=SOON))
+    with closing(pool), pool.connection(), pool.connection(), pytest.raises(TransientError, match="became free"):
+        pool.run("select 1")
 
 
 def test_other_errors_pass_as_they_are(engine: sqlalchemy.Engine) -> None:
