@@ -196,7 +196,7 @@ class LimitSettings(Section):
         default=_LIMITS.open_changes_per_repository,
         ge=1,
         le=10_000,
-        description="Most open changes per repository before no new task starts.",
+        description="Most changes per repository, open or under way, before no new task is made.",
     )
     issue_bytes_max: Count = Field(
         default=_LIMITS.issue_bytes_max, ge=256, le=10_485_760, description="Longest issue text that is taken."

@@ -55,7 +55,7 @@ def reasons_against(
     """Every reason not to make a task for this issue now; none means it is eligible.
 
     ``task`` is the newest for the issue, ``changes`` are those from its branch, ``open_changes`` counts ours in the
-    repository, ``user`` is our own name on the forge.
+    repository, and those that tasks under way may yet open, ``user`` is our own name on the forge.
     """
     about_task = _about_task(issue, task, policy)
     is_told = {reason.why for reason in about_task} >= {
@@ -163,8 +163,8 @@ def _about_changes(
                     ),
                 )
     if open_changes >= limits.open_changes_per_repository:
-        text = f"{counted(open_changes, 'change is', 'changes are')} open in the repository, the limit is {limits.open_changes_per_repository}"
-        return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some"),)
+        text = f"{counted(open_changes, 'change is', 'changes are')} open or under way in the repository, the limit is {limits.open_changes_per_repository}"
+        return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some, or wait for what is under way"),)
     return ()
 
 

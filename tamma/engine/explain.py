@@ -109,7 +109,9 @@ class Explainer:
         """Why no task is made for it now; None where its task is the answer already."""
         if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
             return None
-        open_changes = self.forge.count_open_changes(issue.ref.repository)
+        name = issue.ref.repository
+        under_way = self.store.tasks.under_way(forge=self.forge.name, repository=name)
+        open_changes = self.forge.count_open_changes(name) + under_way
         pause = self.store.pauses.of(issue.ref)
         return self.intake.judge(issue, newest=task, open_changes=open_changes, pause=pause).against
 

@@ -160,7 +160,7 @@ class Observer:
         )
         self._malformed.extend(page.malformed)
         newest = self._newest([issue.ref for issue in page.issues])
-        open_changes = self.forge.count_open_changes(repository)
+        open_changes = self.forge.count_open_changes(repository) + self._under_way(repository)
 
         def judge(issue: Issue, changes: Sequence[Change] = ()) -> Candidate | None:
             pause, task = self._pause_of(repository), newest.get(issue.ref)
@@ -181,6 +181,9 @@ class Observer:
                 found.append(candidate)
         self._went_on(of, page.next)
         return found
+
+    def _under_way(self, repository: str) -> int:
+        return self.store.tasks.under_way(forge=self.forge.name, repository=repository) if self.store else 0
 
     def _changes_of(self, repository: str, refs: Sequence[IssueRef]) -> Mapping[str, Sequence[Change] | Malformed]:
         """Asked at once for all issues that nothing else speaks against."""

@@ -131,6 +131,10 @@ class Tasks(Protocol):
         """Tasks per state, zeros included."""
         ...
 
+    def under_way(self, *, forge: str, repository: str) -> int:
+        """How many tasks of a repository may yet open a change without being asked: live, not blocked, none opened so far."""
+        ...
+
     def lease(self, task_id: TaskId) -> Lease | None:
         """The lease of a running task, live or not."""
         ...

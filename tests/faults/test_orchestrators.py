@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections import Counter
 
@@ -45,6 +46,21 @@ def test_workers_survive_a_killed_loop_and_are_not_dispatched_again(project: Pro
         events = project.events(project.task_id(number))
         assert epochs(events) == [1], number
         assert len(dispatches(events)) == 1, number
+
+
+def test_people_get_no_more_changes_than_they_asked_for(project: Project) -> None:
+    """Tasks under way count as the changes that they will open, over any number of ticks; a blocked one waits for people."""
+    project.env |= {"TAMMA_LIMITS__OPEN_CHANGES_PER_REPOSITORY_MAX": "2"}
+    for number in ("2", "3", "4", "5"):
+        project.issue(number)
+    queue(project, ("1", "2"))
+    finish(project)
+    assert len(project.changes()) == 2
+    assert project.rows("SELECT count(*) FROM task") == [(2,)]
+    assert "2 changes are open or under way" in project.run("explain", "demo#3").out
+    shutil.rmtree(project.root / "forge" / "demo" / "changes")
+    finish(project)
+    assert project.rows("SELECT count(*) FROM task") == [(4,)]
 
 
 def test_a_loop_killed_between_reservation_and_worker_costs_only_time(project: Project) -> None:

@@ -64,6 +64,8 @@ _NEWEST: Final = f"""SELECT DISTINCT ON (forge, repository, issue) {TASK_COLUMNS
 _LIST: Final = f"SELECT {TASK_COLUMNS} FROM task ORDER BY created_at DESC, id LIMIT %(limit)s"
 _LIST_IN: Final = f"""SELECT {TASK_COLUMNS} FROM task WHERE state = ANY(%(states)s::text[])
     ORDER BY created_at DESC, id LIMIT %(limit)s"""
+_UNDER_WAY: Final = f"""SELECT count(*) FROM task WHERE forge = %(forge)s AND repository = %(repository)s AND {IS_LIVE}
+    AND state <> '{TaskState.BLOCKED}' AND change IS NULL"""
 _COUNTS: Final = "SELECT state, count(*) FROM task GROUP BY state"
 
 _CANCEL: Final = change(
@@ -146,6 +148,12 @@ class PostgresTasks:
     def counts(self) -> Mapping[TaskState, int]:
         """Tasks per state, zeros included."""
         return dict.fromkeys(TaskState, 0) | {TaskState(state): n for state, n in self._pool.all(_COUNTS)}
+
+    def under_way(self, *, forge: str, repository: str) -> int:
+        """How many tasks of a repository may yet open a change without being asked."""
+        row = self._pool.one(_UNDER_WAY, {"forge": rows.text(forge), "repository": rows.text(repository)})
+        assert row is not None
+        return int(row[0])
 
     def lease(self, task_id: TaskId) -> Lease | None:
         """The lease of a running task, live or not."""

@@ -11,7 +11,15 @@ import pytest
 
 from tamma.core.attempt import Outcome
 from tamma.core.errors import NoSuchTask, NotClaimable
-from tamma.core.event import TaskCancelled, TaskCreated, TaskDispatched, TaskUnblocked, encode, task_stream
+from tamma.core.event import (
+    ChangeDelivered,
+    TaskCancelled,
+    TaskCreated,
+    TaskDispatched,
+    TaskUnblocked,
+    encode,
+    task_stream,
+)
 from tamma.core.ids import IssueRef, Oid, TaskId, correlation_id, task_id
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Notice, Task, TaskKind, TaskState
@@ -102,6 +110,22 @@ def test_counts_and_lists(world: World) -> None:
     assert [task.id for task in world.store.tasks.list(limit=1)] == [new.id]
     newer = world.task(3)
     assert [task.id for task in world.store.tasks.list(states=[TaskState.QUEUED])] == [newer.id, new.id]
+
+
+def test_what_may_yet_open_a_change_is_counted(world: World) -> None:
+    """Queued, running and to be tried again; not what is blocked, over, or has its change, nor another repository's."""
+    world.task(1)
+    opened = world.claimed(2)
+    world.ended(world.claimed(3), Outcome.AGENT_FAILED)
+    world.ended(world.claimed(4), Outcome.BLOCKED)
+    world.ended(world.claimed(5), Outcome.DELIVERED)
+    world.task(1, repository="other")
+    world.store.tasks.create(draft(1, forge="other"))
+    assert world.store.tasks.under_way(forge="local", repository="demo") == 3
+    world.store.claims.record(
+        opened.lease, ChangeDelivered(epoch=1, change="7", url="u", branch="tamma/2", commit=Oid("a" * 40))
+    )
+    assert world.store.tasks.under_way(forge="local", repository="demo") == 2
 
 
 def test_a_reservation_takes_a_slot_until_the_claim(world: World) -> None:
