@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tamma.core.errors import NoSuchTask, TammaError
+from tamma.core.errors import NoSuchTask, TammaError, TransientError
 from tamma.core.event import WorkSalvaged
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.leaks import without_secrets
@@ -52,9 +51,13 @@ class Housekeeper:
             return False  # another database's, perhaps
         if task.state not in TERMINAL:
             return False
-        if task.state is TaskState.FAILED:
-            with suppress(TammaError):
+        try:
+            if task.state is TaskState.FAILED:
                 self._salvage(task)
+        except TransientError:
+            return False  # nothing is removed that could not be kept; the next look tries again
+        except TammaError:
+            pass  # there is nothing that could ever be kept
         self.workspaces.discard(task_id)
         return True
 

@@ -12,6 +12,7 @@ from typing import Final
 from tamma.adapters.forges.folder import SETTLED_SECONDS
 from tamma.adapters.postgres.connect import pool_for
 from tamma.adapters.postgres.store import PostgresStore
+from tamma.core.policy import Limits
 from tamma.engine.orchestrator import Orchestrator
 from tests.benchmarks.measure import Benchmark, Figure, in_turn, less_is_better, seconds_of
 from tests.benchmarks.place import Place
@@ -30,7 +31,8 @@ def tick(place: Place, rounds: int) -> Iterator[Figure]:
         url = place.database(f"tick-{tasks}")
         fill_database(url, finished=tasks, issues=issues)
         store = PostgresStore(pool_for(url, application_name="bench"))
-        return store, a_loop_over(store, fill_forge(place.fresh_folder(f"tick-{tasks}"), issues=issues))
+        forge = fill_forge(place.fresh_folder(f"tick-{tasks}"), issues=issues)
+        return store, a_loop_over(store, forge, limits=Limits(open_changes_per_repository=10_000))
 
     def side(loop: Orchestrator) -> float:
         found = []

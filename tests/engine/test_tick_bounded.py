@@ -54,7 +54,7 @@ def test_a_tick_asks_no_more_of_a_crowd(database_url: str, tmp_path: Path, finis
     fill_database(database_url, finished=finished, issues=issues)
     forge = ForgeAround(fill_forge(tmp_path / "forge", issues=issues), counted)
     with a_wire(database_url) as wire, closing(PostgresStore(pool_for(wire.url, application_name="test"))) as store:
-        loop = a_loop_over(store, forge, limits=Limits(candidates=PAGE))
+        loop = a_loop_over(store, forge, limits=Limits(candidates=PAGE, open_changes_per_repository=10_000))
         loop.tick()
         for _ in range(4):
             give_back(loop)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def told(project: Project) -> int:
 def kill_all(project: Project) -> None:
     """Loop, workers, agents: everything but the server, at once."""
     for pid in pids_with(f"HOME={project.root}"):
-        if b"/postgres" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if b"/postgres" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_backup_taken_under_load_brings_everything_back_once(project: Project) -> None:

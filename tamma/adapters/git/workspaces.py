@@ -23,7 +23,7 @@ from tamma.adapters.git.workspace import GitWorkspace, Settings
 from tamma.adapters.proc.locks import never, take_now
 from tamma.adapters.proc.regular import read_regular
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import PermanentError, TammaError
+from tamma.core.errors import PermanentError, TammaError, TransientError
 from tamma.core.ids import Oid, TaskId, parse_task_id
 from tamma.core.policy import ChangePolicy
 from tamma.ports.workspace import Base, Candidate, Remote
@@ -205,6 +205,8 @@ class GitWorkspaces:
             workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
             workspace.prepare(with_tree=False)
             return workspace.capture(message=_SALVAGE_MESSAGE)
+        except TransientError:  # we were stopped, or the disk is full: it is still there, and another look finds it
+            raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError, GitFailed, TammaError):
             return None
 

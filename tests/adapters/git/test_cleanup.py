@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
 
 from tamma.adapters.git.cleanup import make_private
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import ConfigError, PermanentError
+from tamma.core.errors import ConfigError, PermanentError, TransientError
 from tests.adapters.git.conftest import World
 
 
@@ -152,6 +154,26 @@ def test_work_of_a_killed_attempt_is_salvaged_then_removed(world: World) -> None
     assert not folder.exists()
     assert (ws.folder / "README.md").read_text() == "read me\n"
     assert world.workspaces.salvage(world.remote, task_id=world.task, epoch=2) == ()
+
+
+def test_work_that_could_not_be_salvaged_now_is_salvaged_later(world: World) -> None:
+    """Who is stopped meanwhile says so, and removes nothing: this is the only copy."""
+    child, folder = start_attempt(world, 1)
+    with child:
+        child.send_signal(signal.SIGKILL)
+    stops = 0
+    for polls in range(100):
+        answers = chain(repeat(False, polls), repeat(True))
+        world.workspaces.heed(partial(next, answers))
+        try:
+            (found,) = world.workspaces.salvage(world.remote, task_id=world.task, epoch=2)
+        except TransientError:
+            stops += 1
+            assert folder.is_dir()
+        else:
+            break
+    assert stops > 3, "it is asked before each of git's steps"
+    assert b"+half done" in found.patch
 
 
 @pytest.mark.parametrize("note", ["[" * 9_000, "[]", '{"branch": 1, "commit": 2, "tree": []}'])
