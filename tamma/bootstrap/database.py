@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tamma.core.errors import PASSING, ConfigError, TransientError
+from tamma.core.errors import PASSING, ConfigError, TransientError, remedy
 
 if TYPE_CHECKING:
     from tamma.adapters.postgres.embedded import EmbeddedPostgres
@@ -48,7 +48,7 @@ def make_state_folder(loaded: Loaded) -> Path:
     except OSError as error:
         if error.errno in PASSING:
             raise TransientError(
-                f"the state folder {folder} cannot be made", why=str(error), fix="free some disk space or descriptors"
+                f"the state folder {folder} cannot be made", why=str(error), fix=remedy(error.errno)
             ) from error
         raise ConfigError(
             f"the state folder {folder} cannot be made",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from tamma.core.errors import PASSING, ExitCode, TammaError
+from tamma.core.errors import PASSING, ExitCode, TammaError, remedy
 
 
 def code_of(command: Callable[[], object]) -> int:
@@ -41,7 +41,7 @@ def _code_of_unwritten(error: OSError) -> int:
     if error.errno not in PASSING:
         return _end_of(error)
     drop_output()
-    say("something could not be written", why=str(error), fix="make room, then try again")
+    say("something could not be written", why=str(error), fix=f"{remedy(error.errno)}, then try again")
     return int(ExitCode.TEMPORARY)
 
 
@@ -59,7 +59,7 @@ def put(line: str) -> bool:
     except OSError as error:
         drop_output()
         if not isinstance(error, BrokenPipeError):
-            say("the output cannot be written; going on without", why=str(error), fix="make room")
+            say("the output cannot be written; going on without", why=str(error), fix=remedy(error.errno))
         return False
     return True
 

@@ -11,10 +11,10 @@ import typer
 from tamma.cli.group import Group
 from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.redact import clean
+from tamma.core.words import counted
 
 if TYPE_CHECKING:
     from tamma.core.task import Task
-from tamma.core.words import counted
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 TaskArgument = Annotated[

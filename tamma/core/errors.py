@@ -14,6 +14,14 @@ from typing import ClassVar, Final
 PASSING: Final = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EROFS, errno.EIO,
 })  # fmt: skip
+_REMEDIES: Final = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (fs.file-max)",
+    errno.ENOMEM: "free some memory",
+    errno.EAGAIN: "free some memory, or raise the limit of processes (ulimit -u)",
+    errno.EROFS: "mount it to be written to",
+    errno.EIO: "look at the disk (the kernel's log tells more)",
+}
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -140,16 +148,15 @@ class IllegalTransition(AssertionError):
     """A state change that the table does not know: a bug in Tamma."""
 
 
+def remedy(number: int | None) -> str:
+    """What to do about one of ``PASSING``."""
+    return _REMEDIES.get(number or 0, "free some disk space")
+
+
 def of_os_error(error: OSError, *, doing: str) -> TransientError | ConfigError | None:
     """What the system refused in a place of our own, as an error that says who should act; None where it may be our bug."""
     if error.errno in PASSING:
-        fixes = {
-            errno.EMFILE: "raise the limit of open files (ulimit -n)",
-            errno.EROFS: "mount it to be written to",
-            errno.EIO: "look at the disk (the kernel's log tells more)",
-        }
-        fix = fixes.get(error.errno or 0, "free some disk space or memory")
-        return TransientError(f"{doing} failed", why=str(error), fix=f"{fix}, then try again")
+        return TransientError(f"{doing} failed", why=str(error), fix=f"{remedy(error.errno)}, then try again")
     if error.errno in _DENIED:
         place = error.filename if isinstance(error.filename, str) else "the state folder"
         return ConfigError(

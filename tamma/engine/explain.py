@@ -27,7 +27,7 @@ from tamma.core.ids import IssueRef, TaskId
 from tamma.core.issue import Issue, IssueState
 from tamma.core.moment import local
 from tamma.core.selection import Reason, Why
-from tamma.core.task import Task, TaskKind, TaskState
+from tamma.core.task import CLAIMABLE, Task, TaskKind, TaskState
 from tamma.core.words import counted
 from tamma.engine.failures import GateFailure, failures
 from tamma.engine.intake import Intake
@@ -36,7 +36,7 @@ from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
 
-_HELD_BY_PAUSE: Final = frozenset({TaskState.QUEUED, TaskState.RETRYABLE, TaskState.RUNNING})
+_HELD_BY_PAUSE: Final = CLAIMABLE | {TaskState.RUNNING}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,9 +109,7 @@ class Explainer:
         """Why no task is made for it now; None where its task is the answer already."""
         if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
             return None
-        name = issue.ref.repository
-        under_way = self.store.tasks.under_way(forge=self.forge.name, repository=name)
-        open_changes = self.forge.count_open_changes(name) + under_way
+        open_changes = self.intake.open_changes(issue.ref.repository)
         pause = self.store.pauses.of(issue.ref)
         return self.intake.judge(issue, newest=task, open_changes=open_changes, pause=pause).against
 

@@ -121,6 +121,11 @@ class Intake:
             issue, generation=newest.generation + 1 if newest else 1, asked_by=asked_by, priority=self.priority(issue)
         )
 
+    def open_changes(self, repository: str) -> int:
+        """What counts against the limit of a repository: ours that are open, and those that tasks under way may yet open."""
+        under_way = self.store.tasks.under_way(forge=self.forge.name, repository=repository) if self.store else 0
+        return self.forge.count_open_changes(repository) + under_way
+
     def newest(self, ref: IssueRef) -> Task | None:
         """The newest generation of an issue's task."""
         return self.store.tasks.newest([ref], TaskKind.RESOLVE).get(ref) if self.store else None

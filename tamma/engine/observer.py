@@ -14,7 +14,7 @@ from tamma.core.issue import Issue
 from tamma.core.pause import EVERYWHERE, Pause
 from tamma.core.reconcile import Candidate, View
 from tamma.core.selection import Why
-from tamma.core.task import Task, TaskKind, TaskState
+from tamma.core.task import CLAIMABLE, Task, TaskKind
 from tamma.engine.called_off import why_called_off
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Look
@@ -27,14 +27,14 @@ T = TypeVar("T")
 K = TypeVar("K")
 _LIVE: Final = "live tasks"
 _NOTICES: Final = "notices"
-_WAITING: Final = frozenset({TaskState.QUEUED, TaskState.RETRYABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What was seen, and what could not be: ``malformed`` issues, ``away`` repositories and issues of live tasks that are
     ``unread`` are told, never fatal. ``missed`` names what another look may see; ``is_moving`` while tasks served here
-    run or wait for a worker; ``held`` names the issues whose work, or word, a pause holds back; ``looks`` tell which part of everything this was."""
+    run or wait for a worker; ``held`` names the issues whose work, or word, a pause holds back; ``looks`` tell which part of
+    everything this was."""
 
     view: View
     looks: tuple[Look, ...] = ()
@@ -87,7 +87,7 @@ class Observer:
         for candidate in candidates:
             if candidate.against and all(reason.why is Why.PAUSED for reason in candidate.against):
                 yield str(candidate.issue.ref)
-        waiting = [task for task in survey.live if task.state in _WAITING] if survey else []
+        waiting = [task for task in survey.live if task.state in CLAIMABLE] if survey else []
         for task in (*waiting, *(survey.notices if survey else ())):
             if self._pause_of(task.ref.repository) is not None:
                 yield str(task.ref)
@@ -160,7 +160,7 @@ class Observer:
         )
         self._malformed.extend(page.malformed)
         newest = self._newest([issue.ref for issue in page.issues])
-        open_changes = self.forge.count_open_changes(repository) + self._under_way(repository)
+        open_changes = self.intake.open_changes(repository)
 
         def judge(issue: Issue, changes: Sequence[Change] = ()) -> Candidate | None:
             pause, task = self._pause_of(repository), newest.get(issue.ref)
@@ -181,9 +181,6 @@ class Observer:
                 found.append(candidate)
         self._went_on(of, page.next)
         return found
-
-    def _under_way(self, repository: str) -> int:
-        return self.store.tasks.under_way(forge=self.forge.name, repository=repository) if self.store else 0
 
     def _changes_of(self, repository: str, refs: Sequence[IssueRef]) -> Mapping[str, Sequence[Change] | Malformed]:
         """Asked at once for all issues that nothing else speaks against."""

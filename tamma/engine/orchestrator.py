@@ -115,8 +115,8 @@ class Orchestrator:
         self.interruption.set(exit_code)
 
     def run(self, mode: Mode) -> ExitCode:
-        """Until the mode is fulfilled (0; or 75 if nothing is left to do but what is away or held back by a pause, or if the one tick had to be given
-        up), or drained (0), or aborted (130 or 143). Raises TransientError if the database is away at the start; later it is
+        """Until the mode is fulfilled (0; or 75 if nothing is left to do but what is away or held back by a pause, or if the one
+        tick had to be given up), or drained (0), or aborted (130 or 143). Raises TransientError if the database is away at the start; later it is
         waited for, by whoever stays."""
         me = self.identity
         self.store.workers.register(

@@ -13,17 +13,18 @@ from tamma.core.errors import ConfigError, TammaError, TransientError
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"),
+    ("number", "kind", "fix"),
     [
-        (errno.ENOSPC, TransientError),
-        (errno.EDQUOT, TransientError),
-        (errno.EMFILE, TransientError),
-        (errno.ENFILE, TransientError),
-        (errno.EACCES, ConfigError),
+        (errno.ENOSPC, TransientError, "disk space"),
+        (errno.EDQUOT, TransientError, "disk space"),
+        (errno.EMFILE, TransientError, "ulimit -n"),
+        (errno.ENFILE, TransientError, "fs.file-max"),
+        (errno.EIO, TransientError, "look at the disk"),
+        (errno.EACCES, ConfigError, "state.folder"),
     ],
 )
 def test_a_full_disk_at_the_start_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[TammaError]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[TammaError], fix: str
 ) -> None:
     """Space and descriptors come back, so a script may try again; a place without permission needs the operator."""
 
@@ -32,5 +33,6 @@ def test_a_full_disk_at_the_start_passes(
 
     loaded = load(None, None, environ={}, cwd=tmp_path)
     monkeypatch.setattr(Path, "mkdir", fail)
-    with pytest.raises(kind):
+    with pytest.raises(kind) as told:
         make_state_folder(loaded)
+    assert fix in told.value.fix

@@ -222,7 +222,8 @@ def test_130_and_143_for_signals(project: Project, number: signal.Signals, code:
 
 
 def test_20_when_another_attempt_took_over(project: Project) -> None:
-    """A worker that was stopped past its lease wakes to find its task done: it exits 20, having written nothing more."""
+    """A worker that was stopped past its lease wakes to find its task done: it exits 20, having written nothing more. Whether its
+    own clock tells it first, or the database, is chance."""
     project.configure(SHORT_LEASE + GATE)
     task = added(project)
     zombie = project.start("work", "--task-id", task, env={"TAMMA_FAILPOINTS": "publish.after_enter=stop"})
@@ -231,7 +232,9 @@ def test_20_when_another_attempt_took_over(project: Project) -> None:
     assert project.state() == ("succeeded", "delivered")
     refs, told = project.refs(), len(project.events())
     zombie.send_signal(signal.SIGCONT)
-    assert_told(ended(zombie), 20, "lease", "epoch 2", "next:")
+    done = ended(zombie)
+    assert_told(done, 20, "lease", "next:")
+    assert "epoch 2 has begun" in done.err or "could not be renewed in time" in done.err, done.err
     assert project.refs() == refs
     assert len(project.events()) == told
 

@@ -77,25 +77,23 @@ class CommandAgent:
         return judge_run(done, read_result(result_file))
 
     def _spawn(self, request: AgentRequest, box: Box, values: Mapping[str, str], telling: Telling) -> Completed:
+        limits = ProcessLimits(
+            wall_clock=request.limits.wall_clock,
+            idle=request.limits.idle,
+            output_bytes_max=request.limits.output_bytes_max,
+        )
         try:
-            return self._started(request, box, values, telling)
+            return box.spawn(
+                [_filled(text, values) for text in self._argv],
+                env=self._environment(request, values),
+                limits=limits,
+                stdin=request.prompt.encode("utf-8", "replace") if self._prompt is PromptBy.STDIN else b"",
+                on_line=telling.line,
+            )
         except NotStarted as error:
             raise ConfigError(
                 f"the agent's program {error.what}", why=error.why, fix=f"{error.fix}; see [agent] argv"
             ) from error
-
-    def _started(self, request: AgentRequest, box: Box, values: Mapping[str, str], telling: Telling) -> Completed:
-        return box.spawn(
-            [_filled(text, values) for text in self._argv],
-            env=self._environment(request, values),
-            limits=ProcessLimits(
-                wall_clock=request.limits.wall_clock,
-                idle=request.limits.idle,
-                output_bytes_max=request.limits.output_bytes_max,
-            ),
-            stdin=request.prompt.encode("utf-8", "replace") if self._prompt is PromptBy.STDIN else b"",
-            on_line=telling.line,
-        )
 
     def _environment(self, request: AgentRequest, values: Mapping[str, str]) -> dict[str, str]:
         own = {name: _filled(text, values) for name, text in self._env.items()}

@@ -65,8 +65,8 @@ def _delete(step: dict[str, Any]) -> None:
 
 
 def _patch(step: dict[str, Any]) -> None:
-    neutral = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": os.devnull, "PATH": os.defpath}
-    env = {**os.environ, **neutral, "PATH": os.environ.get("PATH", os.defpath)}  # noqa: TID251 — the box's, in the box
+    neutral = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": os.devnull}
+    env = {"PATH": os.defpath, **os.environ, **neutral}  # noqa: TID251 — inside the box there is no configuration
     done = subprocess.run(  # noqa: TID251 — inside the box there is no port
         ["git", "apply", "--whitespace=nowarn", "-"], input=step["patch"].encode(), env=env, check=False
     )

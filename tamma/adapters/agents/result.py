@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import PASSING, PermanentError, TransientError
+from tamma.core.errors import PASSING, PermanentError, TransientError, remedy
 from tamma.core.redact import bounded, clean
 from tamma.ports.agent import AgentResult, AgentStatus
 from tamma.ports.system import Completed, Stop
@@ -54,8 +54,10 @@ def write_new(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
     except OSError as e:
-        kind = TransientError if e.errno in PASSING else PermanentError
-        raise kind(f"{path.name} cannot be written for the agent", why=str(e), fix="free some disk space") from e
+        what = f"{path.name} cannot be written for the agent"
+        if e.errno in PASSING:
+            raise TransientError(what, why=str(e), fix=remedy(e.errno)) from e
+        raise PermanentError(what, why=str(e), fix="look at that folder") from e
 
 
 def forget_result(path: Path) -> None:

@@ -29,7 +29,7 @@ from tamma.adapters.environments.locks import exclusive, exclusive_now, shared, 
 from tamma.adapters.environments.stamp import is_sound, seal
 from tamma.adapters.environments.toolchain import Toolchain
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import PASSING, PermanentError
+from tamma.core.errors import PASSING, PermanentError, remedy
 from tamma.core.redact import bounded
 from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, SetupUnavailable
 from tamma.ports.sandbox import Box, Sandbox
@@ -243,7 +243,7 @@ def _disk_may_be_full() -> Iterator[None]:
     except OSError as e:
         if e.errno not in PASSING:
             raise
-        raise SetupUnavailable("the environment could not be stored", why=str(e), fix="free some disk space") from e
+        raise SetupUnavailable("the environment could not be stored", why=str(e), fix=remedy(e.errno)) from e
 
 
 def _tell_begun(argv: Sequence[str]) -> None:

@@ -205,7 +205,7 @@ class GitWorkspaces:
             workspace = GitWorkspace(left, mirror=mirror, base=base, settings=self._settings_for(mirror.remote))
             workspace.prepare(with_tree=False)
             return workspace.capture(message=_SALVAGE_MESSAGE)
-        except TransientError:  # we were stopped, or the disk is full: it is still there, and another look finds it
+        except TransientError:  # we were stopped, or the disk is full: another look finds it still there
             raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError, GitFailed, TammaError):
             return None

@@ -111,15 +111,15 @@ PATIENT: Final = Timeouts(statement=timedelta(), lock=timedelta(), idle_in_trans
 def pool_for(
     url: str, *, application_name: str, connections_max: int = 10, timeouts: Timeouts | None = None
 ) -> QueuePool:
-    """A pool that connects when first used, without the engine that would go with it: its dialects and what they ask a new
-    server cost every process a tenth of a second. Raises ConfigError for a URL that cannot be right.
+    """A pool that connects when first used, without the engine that would go with it: each process would load its dialects, and
+    ask each new server what it is. Raises ConfigError for a URL that cannot be right.
 
     A connection that broke is found by the statement that uses it: callers repeat on TransientError, so no ping is paid.
     """
     limits = timeouts or Timeouts()
     parameters = parse(url)
     return QueuePool(
-        lambda: _connect(parameters, application_name, limits, autocommit=True),  # type: ignore[arg-type]  # its module is no class
+        lambda: _connect(parameters, application_name, limits, autocommit=True),  # type: ignore[arg-type]  # SQLAlchemy wants a __getattr__ of every driver
         pool_size=min(5, connections_max),
         max_overflow=connections_max - min(5, connections_max),
         timeout=limits.connect.total_seconds(),

@@ -158,7 +158,7 @@ class Pool:
         self._drop_idle()
 
     def _drop_idle(self) -> None:
-        """Close those that nobody uses; those in use are closed when they come back."""
+        """Close those that nobody uses; those in use come back to the old pool, and go with it."""
         old, self._connections = self._connections, self._connections.recreate()
         old.dispose()
 

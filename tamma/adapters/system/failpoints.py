@@ -23,14 +23,14 @@ class NamedFailPoints:
 
     ``kill``, ``stop`` and ``term`` signal this process; ``exit`` ends it with 1 and no clean-up; ``raise`` raises
     RuntimeError, ``full`` and ``denied`` what a disk without space and a folder without permission do; ``orphan`` kills the
-    loop that started this worker, and does nothing where none did (``is_dispatched``); ``cut`` ends all its connections. What a forge may do: ``away`` and ``garbage`` raise TransientError, ``busy:S`` does
-    and asks for so many seconds, ``hang:S`` does after so many. Raises ConfigError for anything else.
+    loop that started this worker, and does nothing where none did (``is_dispatched``); ``cut`` ends all its connections. What a
+    forge may do: ``away`` and ``garbage`` raise TransientError, ``busy:S`` does and asks for so many seconds, ``hang:S`` does after
+    so many. Raises ConfigError for anything else.
     """
 
     def __init__(self, spec: Mapping[str, str], *, is_dispatched: bool = False) -> None:
         wanted = {name: _parse(name, text) for name, text in spec.items()}
-        done = TO_THE_LOOP if not is_dispatched else frozenset()
-        self._wanted = {name: found for name, found in wanted.items() if spec[name].partition("@")[0] not in done}
+        self._wanted = {n: w for n, w in wanted.items() if is_dispatched or w[0] not in TO_THE_LOOP}
         self._reached: dict[str, int] = {}
         self._lock = threading.Lock()
 

@@ -88,6 +88,6 @@ ACTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "away": _away,
     "garbage": _garbage,
 }
-# What is done to the loop that started this worker.
-TO_THE_LOOP: Final = frozenset({"orphan"})
+# What is done to the loop that started this process, if one did.
+TO_THE_LOOP: Final = frozenset({_orphan})
 TIMED: Final[Mapping[str, Callable[[float], None]]] = {"busy": _busy, "hang": _hang}

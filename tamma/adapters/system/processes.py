@@ -26,7 +26,7 @@ import tamma
 from tamma.adapters.proc import tree
 from tamma.adapters.proc.warden import KILL_SECONDS
 from tamma.adapters.system.output import Kept, Lines
-from tamma.core.errors import PASSING, PermanentError, TransientError
+from tamma.core.errors import PASSING, PermanentError, TransientError, remedy
 from tamma.ports.system import Completed, NotStarted, ProcessLimits, Stop
 
 _LAUNCH: Final = "import sys; sys.path.append(sys.argv[1]); from tamma.adapters.proc.warden import main; main()"
@@ -330,7 +330,7 @@ def _check(argv: Sequence[str], env: Mapping[str, str]) -> None:
 def _not_started(program: str, folder: str | None, number: int) -> PermanentError | TransientError:
     why = os.strerror(number)
     if number in PASSING:
-        return TransientError(f"{program} cannot be started", why=why, fix="free processes or memory, then try again")
+        return TransientError(f"{program} cannot be started", why=why, fix=f"{remedy(number)}, then try again")
     if folder is not None:
         return PermanentError(f"{program} cannot be started in {folder}", why=why, fix="look at that folder")
     fixes = {
