@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from tamma.core.attempt import Decision, Outcome, judge
 from tamma.core.ids import IssueRef, TaskId, WorkerId, task_id
@@ -108,6 +108,10 @@ class Dispatch:
     ref: IssueRef
 
 
+# The golden ratio: any number of steps of this size, taken modulo one, lie well apart. What was reaped together is not to
+# come due together.
+_SPREAD: Final = 0.618_033_988_75
+
 Action: TypeAlias = Reap | Unreserve | MarkOffline | CallOff | Tell | Create | Dispatch
 
 
@@ -118,7 +122,7 @@ def reconcile(
     called_off = {task.id for task, _ in view.called_off}
     creations = tuple(_creations(view, limits=limits, selection=selection))
     return (
-        *(_reap(task, retry, chance) for task in view.expired),
+        *(_reap(task, retry, (chance + n * _SPREAD) % 1) for n, task in enumerate(view.expired)),
         *(Unreserve(task_id=task) for task in view.overdue),
         *(MarkOffline(worker=worker) for worker in view.silent_workers),
         *(CallOff(task=task, reason=reason) for task, reason in view.called_off),

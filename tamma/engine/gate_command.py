@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tamma.core.errors import PermanentError
+from tamma.core.errors import PermanentError, TransientError, of_os_error
 from tamma.core.gate import GateSpec, TestRun, TestStatus
 from tamma.core.junit import ReportUnreadable, parse_junit
 from tamma.core.redact import Redactor, bounded, clean
@@ -55,7 +55,7 @@ class GateCommand:
         """What the command showed on the checkout in ``folder``, which it may change.
 
         A command that cannot be started gives a run with ``unable``. Raises GateInterrupted when the attempt is being
-        stopped, TransientError when the output cannot be stored.
+        stopped, TransientError when the machine is short of something or the output cannot be stored.
         """
         if any("{environment}" in text for text in (*spec.argv, *spec.env.values())) and site.environment is None:
             return _unable("it needs {environment}, and no environment is configured")
@@ -64,6 +64,10 @@ class GateCommand:
             prepare_report(folder, place, with_folder=spec.report is None)
             done, host_root = self._spawn(spec, folder, place, site)
         except (PermanentError, OSError, ReportUnreadable) as e:
+            if isinstance(e, OSError) and isinstance(
+                short := of_os_error(e, doing=f"gate {spec.name}"), TransientError
+            ):
+                raise short from e  # it says nothing about the change
             return _unable(self._redactor(clean(str(e))))
         if done.stop is Stop.ASKED:
             raise GateInterrupted(spec.name)

@@ -63,8 +63,13 @@ class Intake:
         return Candidate(issue=issue, generation=newest.generation + 1 if newest else 1, against=against)
 
     def create(self, issue: Issue, *, generation: int, asked_by: str, priority: int = 0) -> Task:
-        """Pin the issue's text and make the task. Raises NotClaimable while another generation is live, RefusedByPolicy if
-        the text is too large to pin."""
+        """Pin the issue's text and make the task. Raises as ``draft``, and NotClaimable while another generation is live."""
+        draft = self.draft(issue, generation=generation, asked_by=asked_by, priority=priority)
+        assert self.store is not None
+        return self.store.tasks.create(draft)
+
+    def draft(self, issue: Issue, *, generation: int, asked_by: str, priority: int = 0) -> TaskDraft:
+        """The task with the issue's text pinned, not yet made. Raises RefusedByPolicy if the text is too large to pin."""
         if issue.size_bytes > self.limits.issue_bytes_max:
             raise RefusedByPolicy(
                 f"the text of {issue.ref} has {issue.size_bytes} bytes",
@@ -73,16 +78,14 @@ class Intake:
             )
         assert self.store is not None
         snapshot = self.store.blobs.put(Snapshot.of(issue).to_bytes())
-        return self.store.tasks.create(
-            TaskDraft(
-                ref=issue.ref,
-                title=issue.title,
-                digest=issue.digest,
-                snapshot=snapshot,
-                asked_by=asked_by,
-                generation=generation,
-                priority=priority,
-            )
+        return TaskDraft(
+            ref=issue.ref,
+            title=issue.title,
+            digest=issue.digest,
+            snapshot=snapshot,
+            asked_by=asked_by,
+            generation=generation,
+            priority=priority,
         )
 
     def answer(self, ref: IssueRef, *, asked_by: str) -> Task | Change:

@@ -44,7 +44,7 @@ class Operations:
     def retry(self, task_id: TaskId) -> Task:
         """A task of the next generation with the issue's text of today. A blocked or waiting task is cancelled for it.
 
-        Raises NotClaimable while it runs, or if a later generation exists.
+        Raises NotClaimable while it runs, or if a later generation exists; RefusedByPolicy if the text is too large.
         """
         task = self.store.tasks.get(task_id)
         newest = self.store.tasks.newest([task.ref], TaskKind.RESOLVE)[task.ref]
@@ -59,11 +59,13 @@ class Operations:
                 f"task {task.id} is running", why=f"worker {task.worker} holds it", fix="cancel it first, or wait"
             )
         issue = self.forge.issue(task.ref)
-        if not task.is_terminal:
-            self.store.tasks.cancel(task.id, by=self.by, reason="retried from the start")
-        return self.intake.create(
+        # What may be refused, or away, comes before the old task ends: an issue must not be left without one.
+        draft = self.intake.draft(
             issue, generation=task.generation + 1, asked_by=self.by, priority=self.intake.priority(issue)
         )
+        if not task.is_terminal:
+            self.store.tasks.cancel(task.id, by=self.by, reason="retried from the start")
+        return self.store.tasks.create(draft)
 
     def cancel(self, task_id: TaskId, *, reason: str) -> Task:
         """End a live task; the issue is told and loses its label. Raises NotClaimable if it has ended already."""

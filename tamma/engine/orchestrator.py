@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ from enum import StrEnum, unique
 from typing import Final
 
 from tamma.core.attempt import Outcome, judge
-from tamma.core.errors import ConfigError, ExitCode, NotClaimable, TammaError, TransientError
+from tamma.core.errors import ConfigError, ExitCode, NotClaimable, PermanentError, TammaError, TransientError
 from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
@@ -44,7 +45,9 @@ EARLY_ENDS_MAX: Final = 3
 MISSED_LOOKS_MAX: Final = 2
 HELD_NAMED_MAX: Final = 10
 # Something was away, or somebody stopped it: says nothing about whether workers can start.
-NO_FAULT: Final = frozenset({ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM})
+NO_FAULT: Final = frozenset({
+    ExitCode.DELIVERED, ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM, -signal.SIGINT, -signal.SIGTERM,
+})  # fmt: skip
 
 
 @unique
@@ -295,7 +298,8 @@ class Orchestrator:
             return
         try:
             self.dispatcher.start(task_id)
-        except TammaError:
+        except TammaError as error:
+            self._faults[task_id] += isinstance(error, PermanentError | ConfigError)
             self.store.tasks.unreserve(task_id, by=self.identity.id)
             raise
 
@@ -313,7 +317,7 @@ class Orchestrator:
             self._reap_dead(task, ended)
         elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, ended.worker):
             self._early_ends[task.id] += 1
-            self._faults[task.id] += ended.exit_code > 0 and ended.exit_code not in NO_FAULT
+            self._faults[task.id] += ended.exit_code not in NO_FAULT
             if self._early_ends[task.id] == 1:
                 self.report(
                     f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why"
@@ -378,7 +382,7 @@ class Orchestrator:
         hopeless = [task_id for task_id, n in self._faults.items() if n > EARLY_ENDS_MAX]
         if hopeless:
             raise ConfigError(
-                f"{EARLY_ENDS_MAX + 1} workers for task {hopeless[0]} ended before they took it",
+                f"{EARLY_ENDS_MAX + 1} workers for task {hopeless[0]} could not be started, or ended before they took it",
                 why="the last lines of its log in the state folder's logs tell",
                 fix=f"`tamma work --task-id {hopeless[0]}` shows it here; `tamma doctor` checks each part",
             )
@@ -403,18 +407,29 @@ class Orchestrator:
             self.supervisor.alive()
             now = self.clock.monotonic()
             if self._signals >= 3:
-                self.dispatcher.kill()
+                if not self._kill():
+                    break
             elif asked_at is None and (self._signals >= 2 or now >= until):
                 asked_at = now
                 self.dispatcher.drain()
             elif asked_at is not None and now - asked_at >= self.stop_limit.total_seconds():
                 limit = f"{self.stop_limit.total_seconds():g} s"
                 self.report(f"{counted(running, 'worker')} did not stop within {limit}: killed")
-                self.dispatcher.kill()
+                if not self._kill():
+                    break
             self.dispatcher.wait(POLL)
         self._bury()
         is_aborted = asked_at is not None or self._signals >= 2
         return self.interruption.exit_code if is_aborted else ExitCode.DELIVERED
+
+    def _kill(self) -> bool:
+        """Whether all are gone; one that cannot be killed is left to its lease, and is no reason not to end."""
+        try:
+            self.dispatcher.kill()
+        except TammaError as error:
+            self.report(f"not every worker could be killed: {error}")
+            return False
+        return True
 
     def _mention(self, sighting: Sighting) -> None:
         for pause in sighting.pauses:

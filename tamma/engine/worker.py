@@ -114,7 +114,10 @@ def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
             return _given_up(error, claim)
         except TransientError as error:
             return WorkResult(
-                exit_code=error.exit_code, reason=f"{verdict.reason}; could not settle: {error}", fix=error.fix
+                exit_code=error.exit_code,
+                reason=_told_safely(f"{verdict.reason}; could not settle: {error}", deps),
+                fix=error.fix,
+                bug=_bug_report(failure),
             )
     return _explain(result, failure, deps)
 
@@ -215,4 +218,11 @@ def _explain(result: WorkResult, failure: BaseException | None, deps: WorkerDeps
         return result
     if isinstance(failure, TammaError):
         return replace(result, reason=_told_safely(str(failure), deps), fix=failure.fix or result.fix)
-    return replace(result, bug="".join(traceback.format_exception(failure)))
+    return replace(result, bug=_bug_report(failure))
+
+
+def _bug_report(failure: BaseException | None) -> str:
+    """The traceback, if Tamma itself is at fault."""
+    if failure is None or isinstance(failure, Interrupted | TammaError):
+        return ""
+    return "".join(traceback.format_exception(failure))

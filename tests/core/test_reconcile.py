@@ -51,6 +51,13 @@ def test_repair_comes_before_dispatch() -> None:
     assert {type(action) for action in decided(view)} == set(ORDER)
 
 
+def test_what_is_reaped_together_does_not_come_due_together() -> None:
+    """A machine with eight workers died: its tasks are tried again at eight moments."""
+    view = a_view(expired=tuple(a_task(TaskState.RUNNING, number=str(n)) for n in range(8)))
+    delays = [action.decision.delay for action in decided(view) if isinstance(action, Reap)]
+    assert len(set(delays)) == 8
+
+
 def test_an_ineligible_issue_makes_no_task() -> None:
     """A reason against is enough."""
     bad = Candidate(issue=an_issue(), against=(Reason(why=Why.CLOSED, text="closed"),))

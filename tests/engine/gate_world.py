@@ -78,12 +78,15 @@ class LocalSandbox:
     name: str = "none"
     spawned: list[tuple[str, ...]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    refusal: OSError | None = None  # what the machine says instead of starting anything
 
     def box(
         self, folder: Path, *, tag: str, readable: Sequence[Path] = (), should_stop: Callable[[], bool] | None = None
     ) -> LocalBox:
         """A box for the folder."""
         self.tags.append(tag)
+        if self.refusal is not None:
+            raise self.refusal
         return LocalBox(folder, should_stop, self.spawned)
 
     def tidy(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -215,6 +216,17 @@ def test_another_definition_or_environment_is_another_baseline(world: World) -> 
     world.site = GateSite(tag="t", environment_key="other")
     world.baseline(python_gate("pass"))
     assert len(world.sandbox.spawned) == 3
+
+
+@pytest.mark.parametrize(("number", "is_passing"), [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.ENOTDIR, False)])
+def test_a_short_machine_says_nothing_about_the_change(world: World, number: int, is_passing: bool) -> None:
+    """Unable on the base would charge every old failure to the change, so the attempt is tried again later."""
+    world.sandbox.refusal = OSError(number, "it fails")
+    if is_passing:
+        with pytest.raises(TransientError, match="it fails"):
+            world.baseline(python_gate("pass"))
+    else:
+        assert world.baseline(python_gate("pass"))["check"].unable
 
 
 def test_what_could_not_be_asked_is_not_cached(world: World) -> None:

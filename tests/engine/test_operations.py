@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.attempt import Outcome, judge
-from tamma.core.errors import NotClaimable
+from tamma.core.errors import NotClaimable, RefusedByPolicy
 from tamma.core.event import AgentFinished, ApprovalAsked
 from tamma.core.ids import Oid, TaskId, WorkerId
 from tamma.core.policy import RetryPolicy
@@ -53,6 +54,18 @@ def a_task(store: PostgresStore, tmp_path: Path) -> tuple[Operations, Task]:
     forge = MemoryForge(name="local")
     operations = Operations(store=store, forge=forge, intake=a_loop(store, forge, tmp_path).intake, by="ann")
     return operations, operations.add(forge.add_issue())
+
+
+def test_a_retry_that_is_refused_leaves_the_task_as_it_is(store: PostgresStore, tmp_path: Path) -> None:
+    """The issue has grown beyond what may be pinned: its blocked task still waits for people."""
+    operations, task = a_task(store, tmp_path)
+    blocked = attempt(store, task.id, Outcome.BLOCKED)
+    limits = replace(operations.intake.limits, issue_bytes_max=1)
+    strict = replace(operations, intake=replace(operations.intake, limits=limits))
+    with pytest.raises(RefusedByPolicy):
+        strict.retry(task.id)
+    assert store.tasks.get(task.id) == blocked
+    assert operations.retry(task.id).generation == 2
 
 
 def test_an_approval_outlives_outages(store: PostgresStore, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.adapters.system import SystemClock
-from tamma.core.errors import ConfigError, ExitCode, PermanentError
+from tamma.core.errors import ConfigError, ExitCode, PermanentError, TransientError
 from tamma.core.event import task_stream
 from tamma.core.ids import IssueRef, WorkerId
 from tamma.core.issue import Comment
@@ -159,6 +159,41 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 pathlib.Path("deaf").touch()
 time.sleep(600)
 """
+
+
+def test_a_worker_that_cannot_be_killed_does_not_hold_the_loop(store: PostgresStore, tmp_path: Path) -> None:
+    """The code is that of the signal, and who can be buried is."""
+    forge = MemoryForge(name="local")
+    forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, worker=DEAF)
+    loop.drain_limit = loop.stop_limit = timedelta(milliseconds=100)
+    loop.tick()
+    wait_until((tmp_path / "deaf").exists)
+    kill, told = loop.dispatcher.kill, list[str]()
+
+    def kill_and_complain() -> None:
+        kill()
+        raise TransientError("worker 1 does not die", why="it waits for a disk")
+
+    loop.dispatcher.kill = kill_and_complain  # type: ignore[method-assign]
+    loop.report = told.append
+    loop.signal(ExitCode.SIGINT)
+    assert loop.run(Mode.FOREVER) is ExitCode.SIGINT
+    assert "not every worker could be killed" in told[-1] + told[-2]
+
+
+@pytest.mark.parametrize(
+    "worker", ["import os; os.kill(os.getpid(), 9)", "import os; os.abort()"], ids=["killed", "aborted"]
+)
+@pytest.mark.timeout(60)
+def test_waiting_until_idle_ends_though_every_worker_dies_of_a_signal(
+    store: PostgresStore, tmp_path: Path, worker: str
+) -> None:
+    """As one that fails to start: the task would be started for ever."""
+    forge = MemoryForge(name="local")
+    forge.add_issue()
+    with pytest.raises(ConfigError, match="ended before they took it"):
+        a_loop(store, forge, tmp_path, worker=worker).run(Mode.UNTIL_IDLE)
 
 
 def test_a_worker_that_does_not_stop_is_killed(store: PostgresStore, tmp_path: Path) -> None:

@@ -55,8 +55,10 @@ def judged(project: Project, done: Done, nth: int) -> None:
 
 
 def more(project: Project, numbers: range) -> list[TaskId]:
-    """Issues and their tasks, however many changes wait for people."""
-    project.env["TAMMA_LIMITS__OPEN_CHANGES_PER_REPOSITORY_MAX"] = "1000"
+    """Issues and their tasks, however many changes wait for people and however many tasks are made in a tick."""
+    project.env |= dict.fromkeys(
+        ("TAMMA_LIMITS__OPEN_CHANGES_PER_REPOSITORY_MAX", "TAMMA_LIMITS__CREATIONS_PER_TICK_MAX"), "1000"
+    )
     for number in numbers:
         project.issue(str(number))
     return queue(project, [str(number) for number in numbers])

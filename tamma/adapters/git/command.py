@@ -129,7 +129,8 @@ class Git:
         remote_seconds: float = REMOTE_SECONDS,
         should_stop: Callable[[], bool] = never,
     ) -> Git:
-        """The installed git. Raises ConfigError where there is none, or one too old for GIT_CONFIG_COUNT."""
+        """The installed git. Raises ConfigError where there is none, or one that does not work or is too old for
+        GIT_CONFIG_COUNT."""
         program = shutil.which("git", path=search_path)
         if program is None:
             raise ConfigError(
@@ -140,7 +141,10 @@ class Git:
         git = cls(
             program=program, home=home, protocols=protocols, remote_seconds=remote_seconds, should_stop=should_stop
         )
-        text = git.run("version").stdout.decode(errors="replace")
+        try:
+            text = git.run("version").stdout.decode(errors="replace")
+        except GitFailed as e:
+            raise ConfigError(f"{program} does not work", why=str(e), fix="run it by hand; install git anew") from e
         found = re.search(r"(\d+)\.(\d+)", text)
         if found is None or (int(found[1]), int(found[2])) < VERSION_MIN:
             raise ConfigError(f"git is too old: {text.strip()}", why="Tamma needs 2.31", fix="install a later git")

@@ -285,6 +285,17 @@ def test_missing_git_tells_the_operator(world: World, tmp_path: Path) -> None:
     assert "install git" in caught.value.fix
 
 
+def test_a_git_that_does_not_work_tells_the_operator(world: World, tmp_path: Path) -> None:
+    """As a broken installation, no bug of ours."""
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\necho 'no such library' >&2; exit 127\n")
+    program.chmod(0o755)
+    workspaces = GitWorkspaces(state=tmp_path / "other", search_path=str(tmp_path))
+    with pytest.raises(ConfigError, match="does not work") as caught:
+        workspaces.fetch_base(world.remote)
+    assert "no such library" in caught.value.why
+
+
 def test_task_ids_and_names_are_checked_before_they_become_folders(world: World) -> None:
     """Nothing but a UUID names a workspace, nothing but a plain word a mirror or a checkout."""
     ws = world.open()
