@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -45,10 +45,11 @@ class Moved(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """A file that could not be read; the sentence names the file and what to do. ``raw`` is what was read of it all the same,
-    None where nothing could be."""
+    None where nothing could be; ``is_settled`` unless it was saved just now, perhaps not yet to its end."""
 
     why: str
     raw: bytes | None = b""
+    is_settled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,6 @@ class Folder(Generic[T]):
         names = self.names()
         if not names:
             return {}
-        now_ns = int(datetime.now(UTC).timestamp() * 1e9)
         known: dict[str, tuple[Stamp, T | Trouble]] = {}
         fresh: dict[str, T | Trouble] = {}
         with self._opened() as folder:
@@ -106,7 +106,7 @@ class Folder(Generic[T]):
                 if value is None:
                     continue
                 fresh[name] = value
-                if now_ns - max(stamp.modified_ns, stamp.changed_ns) > SETTLED_SECONDS * 1e9:
+                if _age_seconds(stamp) > SETTLED_SECONDS:
                     known[name] = (stamp, value)
         self._known = known
         return fresh
@@ -167,7 +167,7 @@ class Folder(Generic[T]):
         try:
             return self._extract(found.document)
         except BadDocument as e:
-            return self.trouble(name, e, raw=found.document.raw)
+            return replace(self.trouble(name, e, raw=found.document.raw), is_settled=_is_settled(found.stamp))
 
     def trouble(self, name: str, why: object, *, raw: bytes | None = b"") -> Trouble:
         """What is wrong with a file, with its path."""
@@ -199,7 +199,7 @@ class Folder(Generic[T]):
                 return self.trouble(name, f"larger than {FILE_BYTES_MAX} bytes; shorten it", raw=raw)
             return Found(document=parse(raw), stamp=_stamp(status))
         except BadDocument as e:
-            return self.trouble(name, e, raw=raw)
+            return replace(self.trouble(name, e, raw=raw), is_settled=_is_settled(_stamp(status)))
         except OSError as e:
             return self.trouble(name, _said(e), raw=raw)
         finally:
@@ -281,6 +281,15 @@ def _expect(status: os.stat_result, seen: Stamp) -> None:
 
 def _said(error: OSError) -> str:
     return error.strerror or type(error).__name__
+
+
+def _age_seconds(stamp: Stamp) -> float:
+    return datetime.now(UTC).timestamp() - max(stamp.modified_ns, stamp.changed_ns) / 1e9
+
+
+def _is_settled(stamp: Stamp) -> bool:
+    # One from the future is not being written now either.
+    return abs(_age_seconds(stamp)) > SETTLED_SECONDS
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -34,12 +34,14 @@ from tamma.adapters.forges.records import (
 )
 from tamma.core.change import Change, ChangeDraft, ChangeState
 from tamma.core.errors import ConfigError, NoSuchTask, PermanentError, TransientError
-from tamma.core.ids import IssueRef
+from tamma.core.ids import BRANCH_PREFIX, IssueRef
 from tamma.core.issue import Comment, Issue, IssueState
 from tamma.core.policy import Order
 from tamma.ports.forge import IssuePage, Malformed
 from tamma.ports.workspace import Remote
 
+# A line of its head that is there to its end, or one of our branches in any line.
+_NAMES_A_BRANCH: Final = re.compile(rb"^head:.*\n|" + BRANCH_PREFIX.encode(), re.MULTILINE)
 _TRIES_MAX: Final = 20
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 # A change numbered like this was put there by somebody; counting on from it would leave the names that are changes.
@@ -186,10 +188,14 @@ class LocalForge:
         return found
 
     def changes_of(self, repository: str, *, heads: Collection[str]) -> Mapping[str, Sequence[Change] | Malformed]:
-        """The folder is looked through once, and the files of these branches are read."""
+        """The folder is looked through once, and the files of these branches are read. An editor that writes a file in place
+        shows half of it for a moment, and nobody knows of which branch it is: TransientError then."""
         place = self._place(repository)
         extracts = place.changes.extracts()
         broken = [(name, head) for name, head in extracts.items() if isinstance(head, Trouble)]
+        for _, trouble in broken:
+            if not trouble.is_settled and not _NAMES_A_BRANCH.search(trouble.raw or b""):
+                raise _being_written(trouble)
         names: dict[str, list[str]] = {head: [] for head in heads}
         for name, head in extracts.items():
             if isinstance(head, ChangeHead) and head.head in names:
@@ -263,12 +269,14 @@ class LocalForge:
 
     def _change(self, place: _Place, name: str) -> Change | None:
         found = place.changes.read(name)
-        if not isinstance(found, Found):
+        if found is None:
             return None
+        if isinstance(found, Trouble):
+            raise _being_written(found)  # it was in order when it was listed
         try:
             head = change_head(found.document)
-        except BadDocument:
-            return None  # broken since it was listed; whoever lists again is told
+        except BadDocument as e:
+            raise _being_written(place.changes.trouble(name, e)) from e
         repository = place.remote.name
         return Change(
             id=name, repository=repository, head=head.head, base=head.base, title=head.title, body=found.document.text,
@@ -342,6 +350,10 @@ def _place(repository: LocalRepository) -> _Place:
         issues=Folder(repository.issues, names=ISSUE_NAME, extract=issue_head),
         changes=Folder(repository.changes, names=CHANGE_NAME, extract=change_head),
     )
+
+
+def _being_written(trouble: Trouble) -> TransientError:
+    return TransientError("a change is being written", why=trouble.why, fix="try again in a moment")
 
 
 def _may_be_of(trouble: Trouble, branch: str) -> bool:

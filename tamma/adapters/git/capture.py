@@ -14,7 +14,7 @@ from tamma.adapters.git.command import Git
 from tamma.adapters.git.difference import index_lines, list_changes, list_tree, make_patch
 from tamma.adapters.git.walk import GITLINK, Bounds, Entry, Findings, Walk
 from tamma.adapters.proc.removal import remove_tree
-from tamma.core.errors import PermanentError
+from tamma.core.errors import PASSING, PermanentError
 from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy
 from tamma.core.words import counted
@@ -103,6 +103,16 @@ class Capture:
         return Oid(self.git.text("commit-tree", tree, "-p", self.base.commit, "-F", "-", stdin=text, env=env))
 
 
+def _is_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        if e.errno in PASSING:
+            raise
+        return False
+    return True
+
+
 class _Rules:
     """The base's committed .gitignore files, laid out in a private folder; the agent's own edits of them do not count."""
 
@@ -115,12 +125,12 @@ class _Rules:
         self._git: Git | None = None
 
     def ignored(self, folders: Sequence[bytes], files: Sequence[bytes]) -> set[bytes]:
-        """Which of these paths the rules leave out. Folders are created beside the rules, so that ``name/`` can match."""
+        """Which of these paths the rules leave out. Folders are created beside the rules, so that ``name/`` can match; one that
+        cannot be (too long, or a rules file was there) is not left out, and the walk judges what is in it."""
         if not self._paths:
             return set()
         git = self._prepare()
-        for path in folders:
-            (self._folder / os.fsdecode(path)).mkdir(parents=True, exist_ok=True)
+        folders = [path for path in folders if _is_made(self._folder / os.fsdecode(path))]
         # "./" keeps a name like ":(top)x" from being read as pathspec magic; this command does not take literal pathspecs.
         asked = b"".join(b"./%s\0" % path for path in (*folders, *files))
         env = {"GIT_LITERAL_PATHSPECS": "0"}

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -62,10 +63,14 @@ def is_folder(path: Path) -> bool:
 
 
 def traps(folder: Path) -> Iterator[Path]:
-    """What is neither a file nor a folder (a FIFO, a link, a device): git would open it, and wait for ever or be led away."""
-    todo = [folder]
+    """What is neither a file nor a folder (a FIFO, a link, a device): git would open it, and wait for ever or be led away.
+
+    Another process may work here: a folder that went meanwhile holds none.
+    """
+    todo: list[Path] = [folder]
     while todo:
-        with os.scandir(todo.pop()) as found:
+        place = todo.pop()
+        with suppress(FileNotFoundError) if place != folder else nullcontext(), os.scandir(place) as found:
             for entry in found:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(Path(entry.path))

@@ -230,6 +230,8 @@ class Mirror:
         except GitFailed as e:
             raise local_error(e, doing=f"making a mirror of {self.remote.name}") from e
         self._fetch_into(fresh, branch, hold=hold)
+        if broken.exists() and not self.folder.exists():  # killed between the two renames below
+            broken.rename(self.folder)
         if self.folder.exists():
             self._rescue(fresh, oid=commit)
             remove_tree(broken, root=self.root)
@@ -246,7 +248,14 @@ class Mirror:
 
     def _sweep(self) -> None:
         """Remove what a killed git left. Holding the lock, which a live child of a killed worker would share, we are alone."""
-        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/incoming-*"):
+        for pattern in (
+            "*.lock",
+            "refs/**/*.lock",
+            "objects/pack/tmp_*",
+            "objects/pack/.tmp-*",
+            "objects/incoming-*",
+            "objects/tmp_objdir-*",
+        ):
             for left in self.folder.glob(pattern):
                 remove_tree(left, root=self.root)
 

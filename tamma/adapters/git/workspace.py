@@ -125,11 +125,13 @@ class GitWorkspace:
         index = self._home / "desk" / f"out-{number}.index"
         try:
             with self._local(f"checking out a tree for {name}"):
+                self._require("out")
                 self._write_out(tree, folder, index=index)
             yield folder
         finally:
             index.unlink(missing_ok=True)
-            remove_tree(folder, root=self._home)
+            if is_folder(self._home / "out"):  # else it leads elsewhere, or nowhere
+                remove_tree(folder, root=self._home)
 
     def overlay(self, candidate: Candidate, *, paths: Sequence[str]) -> Oid:
         """See the port."""
@@ -178,7 +180,7 @@ class GitWorkspace:
             self._seal()
             yield
         except (GitFailed, OSError) as e:
-            self._require("git", "desk")
+            self._require("git", "desk", "out")
             raise (local_error(e, doing=doing) if isinstance(e, GitFailed) else disk_error(e, doing=doing)) from e
 
     def _require(self, *names: str) -> None:

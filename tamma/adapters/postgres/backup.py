@@ -122,6 +122,7 @@ def put_back(url: str, source: Path) -> Manifest:
     """
     with _opened(source) as archive:
         manifest = _read_manifest(archive, source)
+        _require_unused(url, manifest.tables)
         migrate.upgrade(url, manifest.revision)
         with (
             translate_errors(),
@@ -243,6 +244,20 @@ def _copy_in(connection: Connection, archive: zipfile.ZipFile, table: str, told:
         raise _damaged(source, f"{name}: {error}") from error
     if (digest.hexdigest(), loaded) != (told.sha256, told.rows):
         raise _damaged(source, f"{name} is not what was written: its SHA-256 or number of rows differs")
+
+
+def _require_unused(url: str, tables: Collection[str]) -> None:
+    """Before its schema is touched: it may be the database of a running Tamma of an earlier release."""
+    with (
+        translate_errors(),
+        connect_raw(url, application_name="tamma restore", timeouts=PATIENT) as connection,
+        connection.transaction(),
+    ):
+        _require_empty(connection, [name for name in tables if _is_there(connection, name)])
+
+
+def _is_there(connection: Connection, table: str) -> bool:
+    return connection.execute("SELECT to_regclass(%s)", [table]).fetchone() != (None,)
 
 
 def _require_empty(connection: Connection, tables: Collection[str]) -> None:

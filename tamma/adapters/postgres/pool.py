@@ -50,7 +50,8 @@ class Pool:
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
         """A connection in autocommit, given back afterwards; broken ones are thrown away with all their siblings."""
         with translate_errors():
-            pooled = self._connections.connect()
+            connections = self._connections
+            pooled = connections.connect()
             driver: psycopg.Connection[Row] = pooled.driver_connection  # type: ignore[assignment]  # SQLAlchemy knows no driver's own type
             self._is_reached = True
             try:
@@ -63,6 +64,8 @@ class Pool:
                     self._drop_idle()
                 else:
                     pooled.close()
+                    if connections is not self._connections:  # dropped meanwhile, and this one with them
+                        connections.dispose()
 
     @contextmanager
     def transaction(self, *, is_snapshot: bool = False) -> Iterator[psycopg.Connection[Row]]:
@@ -158,7 +161,7 @@ class Pool:
         self._drop_idle()
 
     def _drop_idle(self) -> None:
-        """Close those that nobody uses; those in use come back to the old pool, and go with it."""
+        """Close those that nobody uses; those in use are closed when they come back."""
         old, self._connections = self._connections, self._connections.recreate()
         old.dispose()
 

@@ -6,16 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tamma.adapters.forges.document import Document, parse
-from tamma.adapters.forges.folder import locked
+from tamma.adapters.forges.folder import SETTLED_SECONDS, locked
 from tamma.adapters.forges.local import LocalForge
 from tamma.core.errors import ConfigError, PermanentError, TransientError
 from tests.contracts.forge_contract import a_draft
 from tests.contracts.test_local_forge import LocalWorld
+from tests.support.project import wait_until
 
 REPOSITORY = Path(__file__).parents[3]
 ROUNDS = 10
@@ -173,3 +175,30 @@ def test_thousands_of_files_are_parsed_once(world: LocalWorld, monkeypatch: pyte
     monkeypatch.setattr("tamma.adapters.forges.folder.parse", counted)
     assert len(world.forge.open_issues("demo", label="tamma", limit=3).issues) == 3
     assert len(reads) == 3
+
+
+@pytest.mark.parametrize("left", [b"", b"---\nhead: tam"])
+def test_a_change_that_is_just_being_saved_is_not_taken_for_gone(tmp_path: Path, left: bytes) -> None:
+    """An editor that writes in place shows nothing, or half of it, for a moment: no second change is opened beside it."""
+    world = LocalWorld(tmp_path)
+    draft = a_draft(world, world.create_issue())
+    change = world.forge.open_change(draft)
+    file = world.changes / f"{change.id}.md"
+    whole = file.read_bytes()
+    file.write_bytes(left)
+    with pytest.raises(TransientError, match="being written"):
+        world.forge.open_change(draft)
+    file.write_bytes(whole)
+    assert world.forge.open_change(draft).id == change.id
+    assert [path.name for path in world.changes.glob("*.md")] == [file.name]
+
+
+def test_a_change_that_was_left_broken_stops_nobody_for_long(tmp_path: Path) -> None:
+    """Nobody is writing it any more, and it names no branch."""
+    world = LocalWorld(tmp_path)
+    world.changes.mkdir()
+    broken = world.changes / "7.md"
+    broken.write_bytes(b"---\n")
+    now = broken.stat().st_mtime
+    wait_until(lambda: time.time() - now > SETTLED_SECONDS, what="the file to be settled")
+    assert world.forge.open_change(a_draft(world, world.create_issue())).id == "8"

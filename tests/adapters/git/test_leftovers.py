@@ -13,6 +13,18 @@ from tests.adapters.git.test_mirror import mirror_of
 PACKS = 51
 
 
+def test_a_mirror_whose_rebuilding_was_killed_gives_back_what_it_kept(world: World) -> None:
+    """Between the old one's leaving and the new one's coming there is none: the old one is taken up again."""
+    ws = world.open()
+    (ws.folder / "new.txt").write_text("new")
+    kept = ws.capture(message="m").commit
+    world.workspaces.keep(world.remote, kept, name="one")
+    mirror = mirror_of(world)
+    mirror.rename(mirror.with_suffix(".broken"))
+    world.workspaces.fetch_base(world.remote)
+    assert world.workspaces.read_file(world.remote, kept, "new.txt") == b"new"
+
+
 def many_packs(mirror: Path) -> list[str]:
     """One object each, that nothing names."""
     oids = []

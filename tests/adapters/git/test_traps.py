@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tamma.adapters.git.gitdir import traps
 from tamma.ports.workspace import WorkspaceRemoved
 from tests.adapters.git.conftest import World
 
@@ -62,6 +63,31 @@ def test_a_trusted_folder_with_a_fifo_is_mended(world: World, name: str) -> None
         assert (folder / "new.txt").read_text() == "new"
     trap(ws.git_dir.parent / name)
     assert ws.overlay(candidate, paths=["new.txt"]) == candidate.tree
+
+
+def test_a_folder_that_goes_while_it_is_looked_through_holds_no_trap(tmp_path: Path) -> None:
+    """Another worker keeps or releases a commit in the same mirror."""
+    trap(tmp_path / "fifo")
+    (tmp_path / "refs").mkdir()
+    found = traps(tmp_path)
+    assert next(found) == tmp_path / "fifo"
+    (tmp_path / "refs").rmdir()
+    assert list(found) == []
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_where_trees_are_checked_out_is_not_led_elsewhere(world: World, tmp_path: Path, is_link: bool) -> None:
+    """By a gate or an agent without a sandbox: it removed its workspace, and nothing is written beyond it."""
+    ws = world.open()
+    out = ws.git_dir.parent / "out"
+    shutil.rmtree(out)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if is_link:
+        out.symlink_to(elsewhere)
+    with pytest.raises(WorkspaceRemoved, match="gone"), ws.checkout(ws.base.tree, name="gate"):
+        pass
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [".", "tree", "git"])

@@ -119,6 +119,16 @@ def test_change_hidden_by_size_and_time_is_seen(world: World) -> None:
     assert statuses(ws.capture(message="m")) == {"README.md": "M"}
 
 
+def test_a_folder_in_place_of_the_rules_is_taken_as_it_is(world: World) -> None:
+    """An agent's mess is no trouble of the state folder, and the rest of its work is not lost."""
+    ws = world.open()
+    (ws.folder / ".gitignore").unlink()
+    (ws.folder / ".gitignore").mkdir()
+    (ws.folder / ".gitignore" / "x").write_text("x")
+    (ws.folder / "README.md").write_text("changed\n")
+    assert statuses(ws.capture(message="m"))["README.md"] == "M"
+
+
 def test_ignored_files_stay_out_by_the_rules_of_the_base(world: World) -> None:
     """Rules come from the base commit; the agent's own .gitignore hides nothing."""
     ws = world.open()

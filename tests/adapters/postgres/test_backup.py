@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tamma.adapters.postgres import migrate
 from tamma.adapters.postgres.backup import prove, put_back, take
 from tamma.adapters.postgres.connect import with_database
 from tamma.adapters.postgres.verify import heads, verify
@@ -137,6 +138,18 @@ def test_a_database_in_use_is_not_overwritten(lived: World, tmp_path: Path) -> N
     take(lived.url, file)
     with pytest.raises(ConfigError, match="not empty"):
         put_back(lived.url, file)
+
+
+def test_a_database_in_use_keeps_its_schema(lived: World, empty_database_url: str, tmp_path: Path) -> None:
+    """That of an earlier release, whose loops would not start any more."""
+    file = tmp_path / "b.tamma"
+    take(lived.url, file)
+    migrate.upgrade(empty_database_url, "0004")
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("INSERT INTO blob (id, content) VALUES ('x', 'x')")
+    with pytest.raises(ConfigError, match="not empty"):
+        put_back(empty_database_url, file)
+    assert migrate.status(empty_database_url).current == "0004"
 
 
 def test_a_backup_that_cannot_be_written_leaves_nothing(lived: World, tmp_path: Path) -> None:

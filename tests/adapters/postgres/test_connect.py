@@ -235,6 +235,17 @@ def test_a_full_pool_is_temporary(empty_database_url: str) -> None:
         pool.run("select 1")
 
 
+def test_after_a_failover_no_session_of_before_is_left(empty_database_url: str) -> None:
+    """One connection broke: its siblings are closed, those in use as soon as they come back."""
+    with closing(Pool(pool_for(empty_database_url, application_name="tamma test"))) as pool:
+        with pool.connection() as used:
+            with pytest.raises(ConnectionBroken):
+                pool.once("select pg_terminate_backend(pg_backend_pid())")
+            assert not used.closed
+        assert used.closed
+        pool.run("select 1")
+
+
 def test_other_errors_pass_as_they_are(engine: sqlalchemy.Engine) -> None:
     """A broken constraint or wrong SQL is nobody's outage."""
     with pytest.raises(sqlalchemy.exc.ProgrammingError), translate_errors(), engine.connect() as connection:
