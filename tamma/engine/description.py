@@ -71,5 +71,6 @@ def _reproduction(story: Story) -> list[str]:
     commands = [f"git fetch {REMOTE} {story.task_branch} && git checkout {story.solution.candidate.commit}"]
     typed = [*(as_typed(argv) for argv in story.setup), *(gate_as_typed(gate) for gate in story.gates)]
     if any("$ENVIRONMENT" in line for line in typed):
-        commands.append("ENVIRONMENT=$(mktemp -d); export TAMMA_ENVIRONMENT=$ENVIRONMENT")
-    return [f"{fence}sh", *(command.replace(fence, "") for command in (*commands, *typed)), fence]
+        commands.append("ENVIRONMENT=$(mktemp -d) && export TAMMA_ENVIRONMENT=$ENVIRONMENT")
+    # One list joined by &&: where a step fails, none that follows says anything about this commit.
+    return [f"{fence}sh", " &&\n".join(command.replace(fence, "") for command in (*commands, *typed)), fence]

@@ -433,7 +433,9 @@ class Orchestrator:
 
     def _mention(self, sighting: Sighting) -> None:
         for pause in sighting.pauses:
-            self._tell_once(f"{pause}; {pause.fix}")
+            running = len(self.dispatcher.running())
+            waits = f"; {counted(running, 'attempt')} under way may wait for that with its work" if running else ""
+            self._tell_once(f"{pause}; {pause.fix}{waits}")
         for bad in sighting.malformed:
             of = bad.ref if isinstance(bad.ref, str) else f"issue {bad.ref}"
             self._tell_once(f"{of} is skipped: {bad.why}")

@@ -243,7 +243,7 @@ class Rounds:
                 said = f"; it said: {detail}" if detail else ""
                 return Verdict(
                     outcome=Outcome.AGENT_FAILED,
-                    reason=f"the agent {result.status} and changed nothing (0 files, 0 lines){said}",
+                    reason=f"{_of_nothing(result.status)} (0 files, 0 lines){said}",
                 )
 
     # Audit and gates
@@ -315,6 +315,12 @@ class Rounds:
             reason = f"{counted(proven, 'new test passes', 'new tests pass')} on the code as it is; the agent says: {clean(result.detail)}"
             return Verdict(outcome=Outcome.NO_CHANGE_NEEDED, reason=reason)
         return None
+
+
+def _of_nothing(status: AgentStatus) -> str:
+    if status is AgentStatus.NO_CHANGE_NEEDED:
+        return "the agent says that no change is needed, but added no test that passes on the code as it is"
+    return f"the agent {status} and changed nothing"
 
 
 def commit_message(snapshot: Snapshot, attempt: Attempt) -> str:

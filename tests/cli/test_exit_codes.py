@@ -55,7 +55,7 @@ ENDS = {
         steps='{ run = ["sh", "-c", "rm -rf \\"$(dirname \\"$PWD\\")\\""], may_fail = true }',
     ),
     "no-change-unproven": End(
-        code=11, state="retryable", outcome="agent failed", says=("changed nothing",), steps='{ no_change_needed = "looks fine" }'
+        code=11, state="retryable", outcome="agent failed", says=("added no test that passes",), steps='{ no_change_needed = "looks fine" }'
     ),
     "exhausted": End(code=12, state="failed", outcome="budget spent", says=("too dear", "next:"), steps='{ exhaust = "too dear" }'),
     "over-time": End(

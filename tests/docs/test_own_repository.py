@@ -53,10 +53,16 @@ def test_the_way_to_a_first_change_is_whole(home: Path, database_url: str) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate tests: pass" in done.stdout
     assert "was merged" in done.stdout
-    (fetch,) = re.findall(
-        r"^git fetch \S+ tamma/1", (home / "tamma-work/forge/my-repository/changes/1.md").read_text(), re.M
-    )
-    git(*fetch.split()[1:], cwd=home / "my-repository")  # as "Reproduce" has it, with the remote that the set-up made
+    change = (home / "tamma-work/forge/my-repository/changes/1.md").read_text()
+    [reproduce] = re.findall(r"^## Reproduce\n\n````sh\n(.*?)^````$", change, re.DOTALL | re.MULTILINE)
+    git("clone", "-q", str(home / "my-repository"), str(home / "stranger"), cwd=home)
+    for folder, code in (
+        ("stranger", 128),
+        ("my-repository", 0),
+    ):  # only the second has the remote that the set-up made
+        again = subprocess.run(["sh", "-c", reproduce], cwd=home / folder, env=env, capture_output=True, check=False)
+        assert again.returncode == code, (folder, again.stdout, again.stderr)
+    git("checkout", "-q", "trunk", cwd=home / "my-repository")
     assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "my-repository")
     assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "tamma-work/forge/my-repository/repo.git")
     assert "\nstate: closed\n" in (home / "tamma-work/forge/my-repository/issues/1.md").read_text()

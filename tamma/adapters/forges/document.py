@@ -212,6 +212,10 @@ def _node(value: Value) -> yaml.Node:
     return yaml.SequenceNode(_LIST, [_node(v) for v in value], flow_style=is_short)
 
 
+# What PyYAML says of `title: fix: the sum`.
+_COLON: Final = "mapping values are not allowed in this context"
+
+
 def _values(head: str, *, first_line: int) -> dict[str, Value]:
     root = _compose(head, first_line=first_line)
     if root is None:
@@ -228,7 +232,8 @@ def _compose(head: str, *, first_line: int) -> yaml.MappingNode | None:
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line = None if mark is None else mark.line + first_line
-        raise BadDocument(f"not valid YAML ({e.problem or e.context}); correct the front matter", line=line) from e
+        cure = "put a value that holds ': ' into quotes" if e.problem == _COLON else "correct the front matter"
+        raise BadDocument(f"not valid YAML ({e.problem or e.context}); {cure}", line=line) from e
     except (yaml.YAMLError, RecursionError) as e:
         first = next(iter(str(e).splitlines()), type(e).__name__)
         raise BadDocument(f"not valid YAML ({first}); correct the front matter", line=first_line) from e

@@ -239,3 +239,10 @@ def test_any_bytes_are_a_document_or_a_bad_one(raw: bytes) -> None:
         return
     assert document.raw == raw
     assert documents.parse(documents.with_value(document, "new key", "v").raw).body == document.body
+
+
+def test_a_title_with_a_colon_is_told_how_to_be_written() -> None:
+    """The commonest of mistakes in front matter gets its own cure."""
+    with pytest.raises(BadDocument, match="put a value that holds ': ' into quotes"):
+        documents.parse(b"---\ntitle: fix: the sum\n---\nbody\n")
+    assert documents.parse(b"---\ntitle: 'fix: the sum'\n---\nbody\n").values["title"] == "fix: the sum"
