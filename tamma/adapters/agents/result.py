@@ -30,7 +30,10 @@ _STATUSES: Final[Mapping[str, AgentStatus]] = {
 }
 _STOPS: Final[Mapping[Stop, tuple[AgentStatus, str]]] = {
     Stop.ASKED: (AgentStatus.STOPPED, "stopped on request"),
-    Stop.WALL_CLOCK: (AgentStatus.BUDGET_SPENT, "it was still running at its wall-clock limit (agent.wall_clock_seconds)"),
+    Stop.WALL_CLOCK: (
+        AgentStatus.BUDGET_SPENT,
+        "it was still running at its wall-clock limit (agent.wall_clock_seconds)",
+    ),
     Stop.IDLE: (AgentStatus.IDLE, "it said nothing for too long (limit: agent.idle_seconds)"),
 }
 
