@@ -115,6 +115,9 @@ def is_safe_branch(name: str) -> bool:
     return not any(part.startswith(".") or part.endswith(".lock") for part in name.split("/"))
 
 
+BLOB_BYTES_MAX: Final = 33_554_432  # the table's check constraint says the same
+
+
 def blob_id(content: bytes) -> BlobId:
     """A blob's name is the SHA-256 of its bytes."""
     return BlobId(hashlib.sha256(content).hexdigest())

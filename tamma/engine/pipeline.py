@@ -81,9 +81,7 @@ class Pipeline:
             head = workspace.branch_head(self.attempt.branch)
             begun = self.courier.find_pushed(head)
             if begun is not None:
-                return self._word_from_the_issue(snapshot, begun.commit) or self._publish(
-                    workspace, snapshot, begun, expected=head
-                )
+                return self._complete(workspace, snapshot, begun, head=head)
             expected = self.courier.expected_head(head, changes)
             with self._salvaging(workspace), self._environment(workspace, base) as environment:
                 return self._resolve(workspace, snapshot, environment, expected=expected)
@@ -169,14 +167,23 @@ class Pipeline:
         stop = self._word_from_the_issue(snapshot, solution.candidate.commit)
         if stop is not None:
             if stop.outcome is Outcome.BLOCKED:
-                self._keep(solution.candidate.commit)
+                self._ask_approval(solution.candidate.commit)
             return stop
         if self.plan.change.approve_before_publish and self.task.approved != solution.candidate.commit:
-            self._keep(solution.candidate.commit)
+            self._ask_approval(solution.candidate.commit)
             reason = f"commit {solution.candidate.commit} passed its gates and waits for approval"
             return Verdict(outcome=Outcome.BLOCKED, reason=reason)
         delivery = self._delivery(workspace, snapshot, solution)
         return self._publish(workspace, snapshot, delivery, expected=expected)
+
+    def _complete(self, workspace: Workspace, snapshot: Snapshot, begun: Delivery, *, head: Oid | None) -> Verdict:
+        """An earlier attempt pushed its branch: only the change is missing."""
+        stop = self._word_from_the_issue(snapshot, begun.commit)
+        if stop is not None:
+            if stop.outcome is Outcome.BLOCKED:
+                self._ask_approval(begun.commit, is_pushed=True)
+            return stop
+        return self._publish(workspace, snapshot, begun, expected=head)
 
     def _word_from_the_issue(self, snapshot: Snapshot, commit: Oid) -> Verdict | None:
         """The last look before anything shows outside: never a surprise change."""
@@ -192,9 +199,10 @@ class Pipeline:
             )
         return None
 
-    def _keep(self, commit: Oid) -> None:
-        """Hold the commit until a human decided about it."""
-        self.deps.workspaces.keep(self.plan.remote, commit, name=self.task.id)
+    def _ask_approval(self, commit: Oid, *, is_pushed: bool = False) -> None:
+        """Hold the commit until a human decided about it; one that is pushed is held by its branch."""
+        if not is_pushed:
+            self.deps.workspaces.keep(self.plan.remote, commit, name=self.task.id)
         self.attempt.record(ApprovalAsked(epoch=self.attempt.lease.epoch, commit=commit))
 
     def _delivery(self, workspace: Workspace, snapshot: Snapshot, solution: Solution) -> Delivery:
@@ -229,7 +237,7 @@ class Pipeline:
             fact = self.courier.open_change(delivery)
         except Withheld as withheld:
             if withheld.verdict.outcome is Outcome.BLOCKED:
-                self._keep(delivery.commit)
+                self._ask_approval(delivery.commit, is_pushed=expected == delivery.commit)
             return withheld.verdict
         self.courier.conclude(fact)
         return Verdict(outcome=Outcome.DELIVERED, reason=f"change {fact.change} ({fact.url})")

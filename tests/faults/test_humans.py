@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -20,10 +21,12 @@ from tests.faults.world import (
     finished,
     hold_agents,
     queue,
+    reap,
     start_work,
     wait_for_event,
+    wait_until_stopped,
 )
-from tests.support.project import GATE, Project, git
+from tests.support.project import GATE, Project, git, wait_until
 
 APPROVE = GATE + "\n[change]\napprove_before_publish = true\n"
 PATIENT = {"TAMMA_LEASE__DURATION_SECONDS": "60"}
@@ -76,6 +79,34 @@ def test_an_issue_edited_meanwhile_waits_for_a_human(project: Project) -> None:
     finished(project.run("task", "retry", task))
     finish(project)
     assert project.state(project.task_id(generation=2)) == ("succeeded", "delivered")
+    assert len(project.changes()) == 1
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["before the attempt", "while it was paused"])
+def test_a_begun_delivery_of_an_edited_issue_is_finished_once_approved(project: Project, is_paused: bool) -> None:
+    """kill -9 after the push, then the issue is edited: 13, and approving opens the change for the very commit that was pushed."""
+    [task] = queue(project)
+    assert ended(start_work(project, task, "push.after_effect=kill")).code == -9
+    pushed = project.branches()
+    reap(project)
+    if is_paused:
+        worker = start_work(project, task, "change.before_intent=stop", **PATIENT)
+        wait_until_stopped(worker)
+        finished(project.run("pause"))
+        worker.send_signal(signal.SIGCONT)
+        wait_until(lambda: "paused" in project.run("explain", "demo#1").out, what="the pause to be told")
+        project.issue(body="please subtract")
+        finished(project.run("resume"))
+    else:
+        project.issue(body="please subtract")
+        worker = start_work(project, task, **PATIENT)
+    done = ended(worker)
+    assert done.code == 13, (done.err, done.out)
+    assert asked(project) == pushed["tamma/1"]
+    finished(project.run("task", "approve", task))
+    finish(project)
+    assert project.state() == ("succeeded", "delivered")
+    assert project.branches() == pushed
     assert len(project.changes()) == 1
 
 

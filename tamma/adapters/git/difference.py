@@ -8,10 +8,12 @@ from typing import Final
 from tamma.adapters.git.audit import show
 from tamma.adapters.git.command import Git
 from tamma.adapters.git.walk import GITLINK, Entry
+from tamma.core.ids import BLOB_BYTES_MAX
 from tamma.ports.workspace import PathChange
 
 _PLAIN: Final = ("-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
-_PATCH_BYTES_MAX: Final = 128 * 1024 * 1024
+# Three quarters of a blob: masking secrets makes a patch longer, and it must fit then too.
+_PATCH_BYTES_MAX: Final = BLOB_BYTES_MAX // 4 * 3
 
 
 def list_tree(git: Git, tree: str) -> dict[bytes, Entry]:
@@ -42,7 +44,7 @@ def list_changes(git: Git, old: str, new: str) -> tuple[PathChange, ...]:
 
 
 def make_patch(git: Git, old: str, new: str) -> bytes:
-    """The binary-safe patch that ``git apply`` takes."""
+    """The binary-safe patch that ``git apply`` takes. Raises PermanentError for more than a blob can keep."""
     return git.run(
         "diff-tree", "-p", "--binary", "--src-prefix=a/", "--dst-prefix=b/", *_PLAIN, old, new,
         output_bytes_max=_PATCH_BYTES_MAX,

@@ -8,9 +8,7 @@ from typing import Final
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
 from tamma.core.errors import PermanentError
-from tamma.core.ids import BlobId, blob_id
-
-BLOB_BYTES_MAX: Final = 33_554_432  # the check constraint says the same
+from tamma.core.ids import BLOB_BYTES_MAX, BlobId, blob_id
 
 _PUT_BLOB: Final = "INSERT INTO blob (id, content) VALUES (%(id)s, %(content)s) ON CONFLICT DO NOTHING"
 _GET_BLOB: Final = "SELECT content FROM blob WHERE id = %(id)s"

@@ -31,10 +31,9 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
 from tamma.core.effect import EffectKind, EffectState
+from tamma.core.ids import BLOB_BYTES_MAX
 from tamma.core.task import CLAIMABLE, LIVE, TaskState
 from tamma.core.worker import WorkerRole, WorkerState
-
-BLOB_BYTES_MAX: Final = 33_554_432
 
 
 class Xid8(UserDefinedType[int]):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tamma.adapters.git.audit import clashes, link_trouble, modules_trouble, name_trouble, show
+from tamma.core.ids import BLOB_BYTES_MAX
 from tamma.core.policy import ChangePolicy
 from tests.adapters.git.conftest import World, git
 
@@ -245,6 +246,15 @@ def test_caps_on_entries_binaries_and_bytes(make_world: Callable[..., World]) ->
     candidate = ws.capture(message="m")
     assert any("more than 40 entries" in r for r in candidate.refusals)
     assert not any(c.status == "D" for c in candidate.changes)
+
+
+def test_a_difference_that_no_blob_can_keep_is_refused_and_brings_no_patch(make_world: Callable[..., World]) -> None:
+    """The old content of a deleted file is in the difference too, and no cap on what is written bounds it."""
+    ws = make_world({"a": b"1", "asset": os.urandom(BLOB_BYTES_MAX - 1_000_000)}).open()
+    (ws.folder / "asset").unlink()
+    candidate = ws.capture(message="m")
+    assert [r for r in candidate.refusals if "too big" in r], candidate.refusals
+    assert candidate.patch == b""
 
 
 def test_refusals_are_bounded(world: World) -> None:
