@@ -64,7 +64,7 @@ class Operations:
             issue, generation=task.generation + 1, asked_by=self.by, priority=self.intake.priority(issue)
         )
         if not task.is_terminal:
-            self.store.tasks.cancel(task.id, by=self.by, reason="retried from the start")
+            self.store.tasks.cancel(task.id, by=self.by, reason="retried from the start", epoch=task.epoch)
         return self.store.tasks.create(draft)
 
     def cancel(self, task_id: TaskId, *, reason: str) -> Task:

@@ -165,9 +165,12 @@ class Tasks(Protocol):
         """Give a reservation back: our own, or (``by`` None) any that is overdue."""
         ...
 
-    def cancel(self, task_id: TaskId, *, by: str, reason: str, notice: Notice | None = None) -> Task:
+    def cancel(
+        self, task_id: TaskId, *, by: str, reason: str, notice: Notice | None = None, epoch: int | None = None
+    ) -> Task:
         """From any live state; a terminal task is returned as it is. A running attempt finds out at its next write.
-        ``notice`` becomes the task's (what the issue has yet to be told), replacing an older one."""
+        ``notice`` becomes the task's (what the issue has yet to be told), replacing an older one. Raises NotClaimable if
+        ``epoch`` is given and the task was claimed since."""
         ...
 
     def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None, answer: BlobId | None = None) -> Task:

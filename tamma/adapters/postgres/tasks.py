@@ -69,7 +69,7 @@ _UNDER_WAY: Final = f"""SELECT count(*) FROM task WHERE forge = %(forge)s AND re
 _COUNTS: Final = "SELECT state, count(*) FROM task GROUP BY state"
 
 _CANCEL: Final = change(
-    held=locked(f"id = %(task_id)s AND {IS_LIVE}"),
+    held=locked(f"id = %(task_id)s AND {IS_LIVE} AND epoch = coalesce(%(epoch)s::bigint, epoch)"),
     sets=f"state = '{next_state(TaskState.QUEUED, Trigger.CANCEL)}', {LEASE_OFF}, {RESERVATION_OFF}, run_after = NULL, "
     f"finished_at = told.at, outcome = '{Outcome.CANCELLED}', reason = %(reason)s, notice = %(notice)s",
     type_="'TASK.CANCEL.SUCCEEDED'",
@@ -195,17 +195,27 @@ class PostgresTasks:
         """Give a reservation back: our own, or (``by`` None) any that is overdue."""
         return release(self._pool, task_id, by=by)
 
-    def cancel(self, task_id: TaskId, *, by: str, reason: str, notice: Notice | None = None) -> Task:
+    def cancel(
+        self, task_id: TaskId, *, by: str, reason: str, notice: Notice | None = None, epoch: int | None = None
+    ) -> Task:
         """From any live state; a terminal task is returned as it is."""
         fact = TaskCancelled(by=by, reason=reason, notice=notice)
         values = {
             "task_id": rows.text(task_id),
             "reason": rows.text(reason),
             "notice": None if notice is None else notice.value,
+            "epoch": epoch,
             "data": rows.data_of(fact),
         }
         row = self._pool.write(_CANCEL, values)
-        return self.get(task_id) if row is None else rows.task_of(row)
+        if row is not None:
+            return rows.task_of(row)
+        task = self.get(task_id)
+        if not task.is_terminal:
+            raise NotClaimable(
+                f"task {task_id} was claimed meanwhile", why=f"worker {task.worker} began attempt {task.epoch}"
+            )
+        return task
 
     def unblock(self, task_id: TaskId, *, by: str, approved: Oid | None = None, answer: BlobId | None = None) -> Task:
         """A human lets a blocked task go on."""

@@ -204,6 +204,17 @@ def test_cancel_ends_every_live_task(world: World, state: TaskState) -> None:
     assert world.store.tasks.cancel(delivered.id, by="ann", reason="too late") == delivered
 
 
+def test_cancel_of_a_given_epoch_spares_an_attempt_that_began_since(world: World) -> None:
+    """Who decided on what he saw does not end what he did not see."""
+    seen = world.task(1)
+    running = world.store.claims.claim(seen.id, worker=ANN, duration=MINUTE).task
+    with pytest.raises(NotClaimable, match="claimed meanwhile"):
+        world.store.tasks.cancel(seen.id, by="bob", reason="retried", epoch=seen.epoch)
+    assert world.store.tasks.get(seen.id) == running
+    ended = world.store.tasks.cancel(seen.id, by="bob", reason="enough", epoch=running.epoch)
+    assert ended.state is TaskState.CANCELLED
+
+
 def in_state(world: World, state: TaskState) -> Task:
     match state:
         case TaskState.QUEUED | TaskState.CANCELLED:
