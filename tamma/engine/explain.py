@@ -34,7 +34,7 @@ from tamma.engine.intake import Intake
 from tamma.engine.notices import next_step
 from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge
-from tamma.ports.store import Store
+from tamma.ports.store import Scope, Store, Survey
 
 _HELD_BY_PAUSE: Final = CLAIMABLE | {TaskState.RUNNING}
 
@@ -172,11 +172,9 @@ class Explainer:
             return "eligible: the next tick makes a task for it"
         match task.state:
             case TaskState.QUEUED:
-                return f"waiting: {self._why_waiting(task)}"
+                return f"waiting: {self._why_waiting(task, self._survey(task.ref))}"
             case TaskState.RETRYABLE:
-                due = local(task.run_after) if task.run_after else "a while"
-                held = f"{pause}; then " if (pause := self.store.pauses.of(task.ref)) else ""
-                return f"waiting: {held}it is tried again after {due}, since {task.reason}"
+                return f"waiting: {self._when_again(task, self._survey(task.ref))}, since {task.reason}"
             case TaskState.RUNNING:
                 pause = self.store.pauses.of(task.ref)
                 held = f"; {pause}, so nothing is shown outside" if pause else ""
@@ -188,18 +186,36 @@ class Explainer:
             case TaskState.FAILED | TaskState.CANCELLED:
                 return f"stopped ({task.outcome or task.state}): {task.reason}"
 
-    def _why_waiting(self, task: Task) -> str:
+    def _survey(self, ref: IssueRef) -> Survey:
+        """What a tick would see of the issue's repository."""
+        leases, repository = self.policies.leases, frozenset({ref.repository})
+        return self.store.tasks.survey(
+            Scope(forge=ref.forge, repositories=repository, workable=repository),
+            limit=1,
+            beat=leases.beat,
+            missed_beats_max=leases.missed_beats_max,
+        )
+
+    def _when_again(self, task: Task, survey: Survey) -> str:
+        if task.run_after is None or task.run_after <= survey.now:
+            return f"{self._why_waiting(task, survey)}; it is to be tried again"
+        held = f"{pause}; then " if (pause := self.store.pauses.of(task.ref)) else ""
+        return f"{held}it is tried again after {local(task.run_after)}"
+
+    def _why_waiting(self, task: Task, survey: Survey) -> str:
         if (pause := self.store.pauses.of(task.ref)) is not None:
             return str(pause)
         if (error := self.intake.unfit.get(task.ref.repository)) is not None:
             return f"its repository cannot be worked on: {error}; {error.fix}"
-        limits = self.policies.limits
-        running = self.store.tasks.list(states={TaskState.RUNNING})
-        here = sum(t.ref.repository == task.ref.repository for t in running)
-        if len(running) >= limits.running:
+        limits, taken = self.policies.limits, survey.occupied
+        here = taken.get((task.ref.forge, task.ref.repository), 0)
+        if sum(taken.values()) >= limits.running:
             return f"all {limits.running} slots are taken (limits.running_max)"
         if here >= limits.running_per_repository:
-            return f"{counted(here, 'task runs', 'tasks run')} in {task.ref.repository} (limits.running_per_repository_max)"
+            return (
+                f"{counted(here, 'task runs or starts', 'tasks run or start')} in {task.ref.repository} "
+                "(limits.running_per_repository_max)"
+            )
         if task.capabilities:
             return f"a worker with {', '.join(task.capabilities)} must be free"
         return "an orchestrator has to be running; a slot is free"
