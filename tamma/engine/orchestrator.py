@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,21 +9,21 @@ from datetime import timedelta
 from enum import StrEnum, unique
 from typing import Final
 
-from tamma.core.attempt import Outcome, judge
-from tamma.core.errors import ConfigError, ExitCode, NotClaimable, PermanentError, TammaError, TransientError
-from tamma.core.event import TaskClaimed, task_stream
-from tamma.core.ids import TaskId, WorkerId
+from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
-from tamma.core.task import Task, TaskState
 from tamma.core.words import counted
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Coverage
 from tamma.engine.heartbeat import Pulse
 from tamma.engine.intake import Intake
 from tamma.engine.notices import Herald
+from tamma.engine.nursery import Nursery
 from tamma.engine.observer import Observer, Sighting
 from tamma.engine.plan import Identity, Interruption, Policies
-from tamma.ports.dispatch import Dispatcher, Ended
+from tamma.engine.put_offs import PutOffs
+from tamma.engine.rest import Rest
+from tamma.engine.told import Told
+from tamma.ports.dispatch import Dispatcher
 from tamma.ports.store import Store, WorkerRole, WorkerState
 from tamma.ports.system import Chance, Clock, Supervisor
 
@@ -36,18 +34,7 @@ BURST: Final = timedelta(seconds=1)
 # How long a worker may take to give its task back once it was asked to; then it is killed, and its task is reaped.
 STOP_LIMIT: Final = timedelta(seconds=60)
 TIDY_EVERY: Final = timedelta(minutes=10)
-LONGEST_PAUSE: Final = timedelta(minutes=10)
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
-# A worker that ends before its claim gives its slot back at once this often; then its reservation runs out by itself,
-# so that a worker that cannot start does not spin.
-EARLY_ENDS_MAX: Final = 3
-# Who waits until nothing is left to do looks once more at what was away, and does not wait for it for ever.
-MISSED_LOOKS_MAX: Final = 2
-HELD_NAMED_MAX: Final = 10
-# Something was away, or somebody stopped it: says nothing about whether workers can start.
-NO_FAULT: Final = frozenset({
-    ExitCode.DELIVERED, ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM, -signal.SIGINT, -signal.SIGTERM,
-})  # fmt: skip
 
 
 @unique
@@ -57,17 +44,6 @@ class Mode(StrEnum):
     FOREVER = "forever"
     ONCE = "once"
     UNTIL_IDLE = "until-idle"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutOff:
-    """A notice that could not be delivered: not tried again before ``until``; ``line`` was told about it."""
-
-    of: str
-    pause: timedelta
-    until: float
-    line: str
-    is_passing: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,22 +68,23 @@ class Orchestrator:
     revive: Callable[[], object] | None = None
     report: Callable[[str], None] = print
     tidy: Callable[[], object] | None = None
-    _early_ends: Counter[TaskId] = field(default_factory=Counter)
-    _faults: Counter[TaskId] = field(default_factory=Counter)
-    _untellable: dict[TaskId, PutOff] = field(default_factory=dict)
-    _tidy_at: float = 0.0
+    _nursery: Nursery = field(init=False)
+    _told: Told = field(init=False)
+    _put_offs: PutOffs = field(default_factory=PutOffs)
+    _rest: Rest = field(default_factory=Rest)
+    _round: Coverage = field(default_factory=Coverage)
+    _has_round: bool = False
     _signals: int = 0
     _signalled_at: float = 0.0
+    _tidy_at: float = 0.0
     _pause: timedelta = timedelta(0)
-    _told_before: set[str] = field(default_factory=set)
-    _told_now: set[str] = field(default_factory=set)
-    _round: Coverage = field(default_factory=Coverage)
-    _rest: Coverage = field(default_factory=Coverage)
-    _has_round: bool = False
-    _is_at_rest: bool = False
-    _missed: set[str] = field(default_factory=set)
-    _missed_looks: int = 0
-    _held: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._told = Told(lambda line: self.report(line))
+        self._nursery = Nursery(
+            by=self.identity.id, store=self.store, dispatcher=self.dispatcher, policies=self.policies, chance=self.chance,
+            told=self._told,
+        )  # fmt: skip
 
     def signal(self, exit_code: ExitCode) -> None:
         """From a signal handler: the first drains, the second aborts, the third kills. A burst counts as one."""
@@ -147,11 +124,13 @@ class Orchestrator:
                 self._wait_for_own_workers()
                 return ExitCode.DELIVERED if has_looked else ExitCode.TEMPORARY
             if mode is Mode.UNTIL_IDLE and has_looked and not self.dispatcher.running():
-                self._give_up_if_no_worker_starts()
-                if (exit_code := self._end_of_rest()) is not None:
-                    return exit_code
+                self._nursery.check_that_workers_start()
+                if (end := self._rest.end()) is not None:
+                    if end.why:
+                        self.report(end.why)
+                    return end.exit_code
             # Who will not stay looks at all pages at once; who does, at one per tick.
-            if mode is Mode.FOREVER or not has_looked or self._has_round or self._is_at_rest:
+            if mode is Mode.FOREVER or not has_looked or self._has_round or self._rest.is_whole:
                 self._wait()
         return ExitCode.DELIVERED
 
@@ -161,7 +140,7 @@ class Orchestrator:
         try:
             self.tick()
         except TransientError as error:
-            self._tell_once(f"the tick was given up: {error}")
+            self._told.once(f"the tick was given up: {error}")
             self._revive_safely()
             return False
         self._tidy_safely()
@@ -176,18 +155,18 @@ class Orchestrator:
         try:
             self.tidy()
         except Exception as error:  # noqa: BLE001 — rubbish that stays is no reason to stop
-            self._tell_once(f"leftovers of tasks could not be removed: {trouble(error)}")
+            self._told.once(f"leftovers of tasks could not be removed: {trouble(error)}")
 
     def _revive_safely(self) -> None:
         if self.revive is not None:
             try:
                 self.revive()
             except TammaError as error:
-                self._tell_once(f"the database could not be started again: {error}")
+                self._told.once(f"the database could not be started again: {error}")
 
     def tick(self) -> tuple[Action, ...]:
         """Observe, decide, perform; the actions that were decided."""
-        self._bury()
+        self._nursery.bury()
         sighting = self.observer.observe(slots=self.dispatcher.slots)
         actions = tuple(action for action in self.decide(sighting) if not self._is_put_off(action))
         for action in actions:
@@ -204,22 +183,13 @@ class Orchestrator:
         self._has_round = self._round.has_whole(sighting.looks)
         if self._has_round:
             self._round.restart()
-            self._told_before, self._told_now = self._told_now, set()
-            self._forget_told()
+            self._told.end_round()
+            self._put_offs.forget_old(now=self.clock.monotonic())
         if actions or sighting.is_moving or self.dispatcher.running():
-            self._restart_rest()
-            self._missed_looks = 0
-            return
-        self._held.update(sighting.held)
-        untellable = (self._untellable.get(task.id) for task in sighting.view.untold)
-        self._missed.update(sighting.missed, (put_off.of for put_off in untellable if put_off and put_off.is_passing))
-        self._is_at_rest = self._rest.has_whole(sighting.looks)
-
-    def _restart_rest(self) -> None:
-        self._rest.restart()
-        self._missed.clear()
-        self._held.clear()
-        self._is_at_rest = False
+            self._rest.disturb()
+        else:
+            missed = (*sighting.missed, *self._put_offs.passing(sighting.view.untold))
+            self._rest.look(sighting.looks, missed=missed, held=sighting.held)
 
     def decide(self, sighting: Sighting) -> tuple[Action, ...]:
         """Pure: what this sighting calls for."""
@@ -235,34 +205,21 @@ class Orchestrator:
             pass  # another orchestrator, worker or human was first: that is what the guard is for
         except Exception as error:  # noqa: BLE001 — a bug met with one issue must not stop the loop for all others
             line = f"{type(action).__name__.lower()} failed: {trouble(error)}"
-            self._put_off(action, line, is_passing=isinstance(error, TransientError))
-            self._tell_once(line)
+            if isinstance(action, Tell):
+                now, is_passing = self.clock.monotonic(), isinstance(error, TransientError)
+                self._put_offs.add(action.task, line, now=now, shortest=self.tick_interval, is_passing=is_passing)
+            self._told.once(line)
         else:
             if isinstance(action, Tell):
-                self._untellable.pop(action.task.id, None)
-
-    def _put_off(self, action: Action, line: str, *, is_passing: bool) -> None:
-        """A notice that cannot be delivered is tried again later and later, not at every tick."""
-        if isinstance(action, Tell):
-            task, now = action.task, self.clock.monotonic()
-            before = self._untellable.get(task.id)
-            pause = min(before.pause * 2, LONGEST_PAUSE) if before else self.tick_interval
-            until = now + pause.total_seconds()
-            self._untellable[task.id] = PutOff(
-                of=str(task.ref), pause=pause, until=until, line=line, is_passing=is_passing
-            )
-
-    def _forget_told(self) -> None:
-        """Others may have told an issue meanwhile; who could not be told would have been tried again by now."""
-        now, patience = self.clock.monotonic(), LONGEST_PAUSE.total_seconds()
-        self._untellable = {id_: put_off for id_, put_off in self._untellable.items() if now < put_off.until + patience}
+                self._put_offs.remove(action.task)
 
     def _is_put_off(self, action: Action) -> bool:
-        put_off = self._untellable.get(action.task.id) if isinstance(action, Tell) else None
-        if put_off is None or self.clock.monotonic() >= put_off.until:
+        if not isinstance(action, Tell):
             return False
-        self._told_now.add(put_off.line)
-        return True
+        put_off = self._put_offs.waiting(action.task, now=self.clock.monotonic())
+        if put_off is not None:
+            self._told.lasts(put_off.line)
+        return put_off is not None
 
     def _perform(self, action: Action) -> None:
         tasks, claims, me = self.store.tasks, self.store.claims, self.identity.id
@@ -283,61 +240,7 @@ class Orchestrator:
             case Create(issue=issue, generation=generation, priority=priority):
                 self.intake.create(issue, generation=generation, asked_by="label", priority=priority)
             case Dispatch(task_id=task_id):
-                self._dispatch(task_id)
-
-    def _dispatch(self, task_id: TaskId) -> None:
-        limits = self.policies.limits
-        reserved = self.store.tasks.reserve(
-            task_id,
-            by=self.identity.id,
-            duration=self.policies.leases.reservation,
-            running_max=limits.running,
-            running_per_repository_max=limits.running_per_repository,
-        )
-        if not reserved:
-            return
-        try:
-            self.dispatcher.start(task_id)
-        except TammaError as error:
-            self._faults[task_id] += isinstance(error, PermanentError | ConfigError)
-            self.store.tasks.unreserve(task_id, by=self.identity.id)
-            raise
-
-    def _bury(self) -> None:
-        """Children that ended: one that died holding a task is reaped without waiting for its lease."""
-        for ended in self.dispatcher.ended():
-            try:
-                self._bury_one(ended)
-            except Exception as error:  # noqa: BLE001 — the lease or the reservation runs out by itself; a bug here is no more than told
-                self._tell_once(f"a worker's end could not be recorded: {trouble(error)}")
-
-    def _bury_one(self, ended: Ended) -> None:
-        task = self.store.tasks.get(ended.task_id)
-        if task.state is TaskState.RUNNING and task.worker == ended.worker:
-            self._reap_dead(task, ended)
-        elif task.state in {TaskState.QUEUED, TaskState.RETRYABLE} and not self._has_claimed(task, ended.worker):
-            self._early_ends[task.id] += 1
-            self._faults[task.id] += ended.exit_code not in NO_FAULT
-            if self._early_ends[task.id] == 1:
-                self.report(
-                    f"a worker for {task.ref} ended with {ended.exit_code} before it took the task; its log tells why"
-                )
-            if self._early_ends[task.id] <= EARLY_ENDS_MAX:
-                self.store.tasks.unreserve(task.id, by=self.identity.id)
-        else:
-            del self._early_ends[task.id], self._faults[task.id]
-
-    def _has_claimed(self, task: Task, worker: WorkerId) -> bool:
-        """Whether the worker took the task before it ended; then it settled it by itself, to be tried again."""
-        facts = (event.fact for event in self.store.events.stream(task_stream(task.id)))
-        return any(isinstance(fact, TaskClaimed) and fact.worker == worker for fact in facts)
-
-    def _reap_dead(self, task: Task, ended: Ended) -> None:
-        decision = judge(Outcome.CRASHED, task.counters, self.policies.retry, chance=self.chance.fraction())
-        reason = f"its worker (pid {ended.pid}) ended with {ended.exit_code} and no word"
-        self.store.claims.reap(
-            task.id, epoch=task.epoch, decision=decision, by=self.identity.id, reason=reason, dead=ended.worker
-        )
+                self._nursery.start(task_id)
 
     # Waiting and ending
 
@@ -353,45 +256,14 @@ class Orchestrator:
                     return
                 look_again = min(POLL, look_again * 2)
             except TransientError as error:
-                self._tell_once(f"waiting for the database: {error}")
+                self._told.once(f"waiting for the database: {error}")
                 self.clock.pause(min(POLL, timedelta(seconds=left)))
-
-    def _end_of_rest(self) -> ExitCode | None:
-        """How waiting until idle ends, if it does: after a whole round in which nothing moved and nothing was to be done."""
-        if not self._is_at_rest:
-            return None
-        if not self._missed:
-            return self._end_of_paused() if self._held else ExitCode.DELIVERED
-        self._missed_looks += 1
-        if self._missed_looks < MISSED_LOOKS_MAX:
-            self._rest.restart()
-            self._missed.clear()
-            self._held.clear()
-            return None
-        self.report(f"nothing is left to do, but this could not be looked at: {', '.join(sorted(self._missed))}")
-        return ExitCode.TEMPORARY
-
-    def _end_of_paused(self) -> ExitCode:
-        named = ", ".join(sorted(self._held)[:HELD_NAMED_MAX])
-        more = f" and {len(self._held) - HELD_NAMED_MAX} more" if len(self._held) > HELD_NAMED_MAX else ""
-        self.report(f"nothing is left to do, but this waits until work is no longer paused: {named}{more}")
-        return ExitCode.TEMPORARY
-
-    def _give_up_if_no_worker_starts(self) -> None:
-        """Waiting until idle must end: a task whose workers all died before they took it would be started for ever."""
-        hopeless = [task_id for task_id, n in self._faults.items() if n > EARLY_ENDS_MAX]
-        if hopeless:
-            raise ConfigError(
-                f"{EARLY_ENDS_MAX + 1} workers for task {hopeless[0]} could not be started, or ended before they took it",
-                why="the last lines of its log in the state folder's logs tell",
-                fix=f"`tamma work --task-id {hopeless[0]}` shows it here; `tamma doctor` checks each part",
-            )
 
     def _wait_for_own_workers(self) -> None:
         while self.dispatcher.running() and not self._signals:
             self.supervisor.alive()
             self.dispatcher.wait(POLL)
-        self._bury()
+        self._nursery.bury()
 
     def _drain(self) -> ExitCode:
         """First signal: start nothing, let workers finish for a while, then ask them to stop. Second: ask at once. Third, or
@@ -407,7 +279,7 @@ class Orchestrator:
             self.supervisor.alive()
             now = self.clock.monotonic()
             if self._signals >= 3:
-                if not self._kill():
+                if not self._nursery.kill():
                     break
             elif asked_at is None and (self._signals >= 2 or now >= until):
                 asked_at = now
@@ -415,40 +287,25 @@ class Orchestrator:
             elif asked_at is not None and now - asked_at >= self.stop_limit.total_seconds():
                 limit = f"{self.stop_limit.total_seconds():g} s"
                 self.report(f"{counted(running, 'worker')} did not stop within {limit}: killed")
-                if not self._kill():
+                if not self._nursery.kill():
                     break
             self.dispatcher.wait(POLL)
-        self._bury()
+        self._nursery.bury()
         is_aborted = asked_at is not None or self._signals >= 2
         return self.interruption.exit_code if is_aborted else ExitCode.DELIVERED
-
-    def _kill(self) -> bool:
-        """Whether all are gone; one that cannot be killed is left to its lease, and is no reason not to end."""
-        try:
-            self.dispatcher.kill()
-        except TammaError as error:
-            self.report(f"not every worker could be killed: {error}")
-            return False
-        return True
 
     def _mention(self, sighting: Sighting) -> None:
         for pause in sighting.pauses:
             running = len(self.dispatcher.running())
             waits = f"; {counted(running, 'attempt')} under way may wait for that with its work" if running else ""
-            self._tell_once(f"{pause}; {pause.fix}{waits}")
+            self._told.once(f"{pause}; {pause.fix}{waits}")
         for bad in sighting.malformed:
             of = bad.ref if isinstance(bad.ref, str) else f"issue {bad.ref}"
-            self._tell_once(f"{of} is skipped: {bad.why}")
+            self._told.once(f"{of} is skipped: {bad.why}")
         for repository, why in sighting.away:
-            self._tell_once(f"repository {repository} is skipped for now: {why}")
+            self._told.once(f"repository {repository} is skipped for now: {why}")
         for ref, why in sighting.unread:
-            self._tell_once(f"issue {ref} cannot be looked at for now: {why}")
-
-    def _tell_once(self, line: str) -> None:
-        """The same trouble is told once, not each tick; and again if it had gone for a whole round."""
-        if line not in self._told_before | self._told_now:
-            self.report(line)
-        self._told_now.add(line)
+            self._told.once(f"issue {ref} cannot be looked at for now: {why}")
 
 
 def decide(sighting: Sighting, policies: Policies, *, chance: float) -> tuple[Action, ...]:
