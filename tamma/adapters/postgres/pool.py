@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +29,10 @@ _FIRST_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 1.0
 _HINT_SECONDS: Final = 0.02
 _TOLD_AT_TRY: Final = 3  # one stale connection is no news
+
+# What these log is raised as well; without a handler Python would print it, tracebacks and all, between our own lines.
+for _library in ("sqlalchemy", "psycopg"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 class Pool:

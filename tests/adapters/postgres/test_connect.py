@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -244,6 +246,30 @@ def test_after_a_failover_no_session_of_before_is_left(empty_database_url: str) 
             assert not used.closed
         assert used.closed
         pool.run("select 1")
+
+
+def test_an_interruption_while_a_connection_is_given_back_prints_nothing(empty_database_url: str) -> None:
+    """Ctrl-C may come at any point: it ends the process with one line of ours, and no library adds a traceback."""
+    script = """
+import sys
+from sqlalchemy import event
+from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.pool import Pool
+
+connections = pool_for(sys.argv[1], application_name="test")
+
+@event.listens_for(connections, "reset")
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+try:
+    Pool(connections).one("SELECT 1")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    argv = [sys.executable, "-c", script, empty_database_url]
+    done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_other_errors_pass_as_they_are(engine: sqlalchemy.Engine) -> None:
