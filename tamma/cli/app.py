@@ -6,6 +6,7 @@ must feel instant.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -58,9 +59,17 @@ def _open_closed() -> None:
             setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8", closefd=False))
 
 
+def _show_all() -> None:
+    """A character that the output's encoding lacks is shown as its number, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; every error a user can cause ends as a message on stderr and its exit code."""
     _open_closed()
+    _show_all()
     # Who only looks logs nothing; the others set their logs up.
     os.environ.setdefault("LOGURU_AUTOINIT", "0")  # noqa: TID251 — read by loguru when it is imported
     for module in (orchestrate, work, inspect, events, operate, database):

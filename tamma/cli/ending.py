@@ -86,7 +86,9 @@ def report_bug(trace: str, *, why: str = "") -> None:
     """A bug in Tamma: the traceback goes to a file, its name to the user; ``why`` by default its last line."""
     last = why or (trace.strip().splitlines()[-1] if trace.strip() else "unknown")
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="tamma-bug-", suffix=".log", delete=False) as log:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="tamma-bug-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as log:
             log.write(trace)
     except OSError:  # no room for it: then here, rather than nowhere
         say("a bug in Tamma", why=last, fix=f"please report it with this:\n{trace}")

@@ -22,18 +22,24 @@ if TYPE_CHECKING:
 
 _CELL_WHOLE_MAX: Final = 16
 _BREAKS: Final = re.compile(r"[\t\n\u2028\u2029]+")
+_SEPARATORS: Final = re.compile(r"[\u2028\u2029]")
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """One line each, without control characters."""
     for line in lines:
-        print(clean(line))  # noqa: T201 — this is the output
+        print(_SEPARATORS.sub(" ", clean(line)))  # noqa: T201 — this is the output
 
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=not _takes_unicode(), default=_plain)
     print()  # noqa: T201 — this is the output
+
+
+def _takes_unicode() -> bool:
+    """Whether the output has every character; else JSON's own escapes are for those it lacks."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _plain(value: object) -> str:
@@ -104,7 +110,7 @@ def event_json(event: Event) -> str:
             "tags": list(event.tags),
             "data": encode(event.fact),
         },
-        ensure_ascii=False,
+        ensure_ascii=not _takes_unicode(),
         default=_plain,
     )
 

@@ -83,7 +83,7 @@ def load(
     ConfigError that lists everything that is wrong.
     """
     env = dict(os.environ if environ is None else environ)  # noqa: TID251 — the one place that reads the environment
-    here = (cwd or Path.cwd()).absolute()
+    here = (cwd or _current_folder()).absolute()
     file = find_file(path, environ=env, cwd=here)
     layers = (flags_layer(flags or {}), environ_layer(env), file_layer(file) if file else Layer())
     config, problems = _validated(layers)
@@ -96,6 +96,15 @@ def load(
         config=config, path=file, base=base, origins=origins(layers), environ=env, fail_points=_fail_points(env.get(FAIL_POINTS_VARIABLE, "")),
         database_url=urls["url"], direct_url=urls["direct_url"],
     )  # fmt: skip
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the current folder is gone", why="somebody removed it", fix="change to one that is there"
+        ) from None
 
 
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:

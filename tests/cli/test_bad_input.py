@@ -254,7 +254,28 @@ def test_a_machine_without_git_is_told_so(project: Project) -> None:
     assert_plain(found)
 
 
+def test_a_current_folder_that_is_gone_is_told(project: Project) -> None:
+    """Whoever removed it; a shell goes on standing there."""
+    gone = project.root / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    argv = ["sh", "-c", script, "sh", str(gone), sys.executable, "-m", "tamma", "status"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=project.environ())
+    assert_told(Done(code=done.returncode, out=done.stdout, err=done.stderr), 2, "the current folder is gone")
+
+
 # Where the output goes
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_character_that_the_output_lacks_ends_no_command(project: Project, encoding: str) -> None:
+    """It is shown by its number; JSON has an escape of its own for it."""
+    title = "total \u2014 none"
+    project.issue(title=title)
+    added(project)
+    env = {"PYTHONIOENCODING": encoding}
+    assert "total \\u2014 none" in assert_ok(project.run("explain", "demo#1", env=env)).out
+    assert assert_ok(project.run("explain", "demo#1", "--json", env=env)).json["title"] == title
 
 
 def run_into(project: Project, out: Path, *args: str) -> Done:

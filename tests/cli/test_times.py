@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tamma.cli.moment import parse_moment
+from tamma.core.errors import ConfigError
 from tamma.core.event import TaskSettled
 from tamma.core.moment import local
 from tamma.core.tell import describe_fact
@@ -83,3 +84,11 @@ def test_a_retry_is_told_with_the_time_it_waits_for() -> None:
     assert describe_fact(fact) == (
         "attempt 1 ended: agent failed; it is tried again after 2026-01-01T07:00:00-05:00: no idea"
     )
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-23:00", "99999999999999d"])
+def test_a_time_that_no_calendar_reaches_is_told_as_that(text: str) -> None:
+    """It is written as it should be; the reason is another."""
+    with pytest.raises(ConfigError, match="no moment") as told:
+        parse_moment(text, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert told.value.why == "no calendar reaches that far"

@@ -52,8 +52,10 @@ class ChangeHead:
 
 
 def issue_head(document: Document) -> IssueHead:
-    """Raises BadDocument where a key is there but cannot be understood. A missing title is empty here: see ``title_of``."""
+    """Raises BadDocument where a key is there but cannot be understood: whose comments are no such thing, either, since
+    it could not be told of its task. A missing title is empty here: see ``title_of``."""
     values = document.values
+    issue_comments(document)
     return IssueHead(
         title=_text(values, "title"),
         author=_text(values, "author") or UNKNOWN,

@@ -69,3 +69,13 @@ def test_a_stray_change_number_does_not_stop_deliveries(tmp_path: Path) -> None:
     )
     draft = ChangeDraft(repository="demo", head="tamma/1", base="main", title="t", body="b", issue=REF)
     assert forge.open_change(draft).id == "1"
+
+
+@pytest.mark.parametrize("bad", ["{id: 1, author: a, created_at: 2026-99-99, body: x}", "{id: 1, body: [x]}"])
+def test_an_issue_that_cannot_be_told_is_malformed_before_anybody_works_on_it(tmp_path: Path, bad: str) -> None:
+    """Its comments cannot be read, so its task's end could never be written among them."""
+    forge = a_forge(tmp_path)
+    (tmp_path / "issues" / "1.md").write_text(f"---\ntitle: x\nlabels: [tamma]\ncomments: [{bad}]\n---\nbody\n")
+    page = forge.open_issues("demo", label="tamma", limit=9)
+    assert (page.issues, [found.ref for found in page.malformed]) == ((), [REF])
+    assert "comment 1" in page.malformed[0].why
