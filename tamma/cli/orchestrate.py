@@ -87,7 +87,7 @@ def _dry_run(globals_: Globals, *, workers: int | None, as_json: bool) -> int:
         return 0
     print_lines([str(action_line(action)) for action in actions] or ["nothing to do"])
     print_lines(
-        [f"no new task for {c.issue.ref}: {c.against[0].text}" for c in sighting.view.candidates if c.against]
+        [f"no new task for {c.issue.ref}: {c.against[0].text}" for c in sighting.view.prospects if c.against]
         + [f"no new task for {bad.ref}: {bad.why}" for bad in sighting.malformed]
         + [f"not looked at: {name}: {why}" for name, why in (*sighting.away, *sighting.unread)]
     )

@@ -121,12 +121,12 @@ def look_values(sighting: Sighting, actions: Iterable[Action]) -> dict[str, Any]
         "actions": [action_line(action, as_json=True) for action in actions],
         "not_selected": [
             {
-                "issue": str(candidate.issue.ref),
-                "title": candidate.issue.title,
-                "reasons": [{"why": r.why.value, "text": r.text, "fix": r.fix} for r in candidate.against],
+                "issue": str(prospect.issue.ref),
+                "title": prospect.issue.title,
+                "reasons": [{"why": r.why.value, "text": r.text, "fix": r.fix} for r in prospect.against],
             }
-            for candidate in sighting.view.candidates
-            if candidate.against
+            for prospect in sighting.view.prospects
+            if prospect.against
         ],
         "malformed": [{"issue": str(bad.ref), "why": bad.why} for bad in sighting.malformed],
         "away": [{"what": str(what), "why": why} for what, why in (*sighting.away, *sighting.unread)],

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from tamma.config.fields import has_password
+from tamma.config.places import misplaced
 from tamma.config.problems import passwords, refuse, told
 from tamma.config.schema import LAYERS, Config
 from tamma.config.secrecy import SECRET_NAME, secret_texts
@@ -88,9 +89,11 @@ def load(
     layers = (flags_layer(flags or {}), environ_layer(env), file_layer(file) if file else Layer())
     config, problems = _validated(layers)
     problems += passwords(layers[-1], str(file))
+    base = file.parent if file else here
+    if config is not None:
+        problems += misplaced(config, base)
     if config is None or problems:
         raise refuse(problems)
-    base = file.parent if file else here
     urls = {key: _address(key, config, layers, base=base) for key in ("url", "direct_url")}
     return Loaded(
         config=config, path=file, base=base, origins=origins(layers), environ=env, fail_points=_fail_points(env.get(FAIL_POINTS_VARIABLE, "")),

@@ -28,7 +28,7 @@ class Phase(StrEnum):
 
 
 PHASES: Final[Mapping[Phase | None, frozenset[Phase]]] = {
-    None: frozenset({Phase.PREPARE}),
+    None: frozenset({Phase.PREPARE, Phase.REPORT}),
     Phase.PREPARE: frozenset({Phase.BASELINE, Phase.PUBLISH, Phase.REPORT}),
     Phase.BASELINE: frozenset({Phase.IMPLEMENT, Phase.AUDIT, Phase.REPORT}),
     Phase.IMPLEMENT: frozenset({Phase.AUDIT, Phase.REPORT}),

@@ -11,13 +11,13 @@ from typing import Final, TypeAlias
 from tamma.core.attempt import Decision, Outcome, judge
 from tamma.core.ids import IssueRef, TaskId, WorkerId, task_id
 from tamma.core.issue import Issue
-from tamma.core.policy import Limits, Order, RetryPolicy, SelectionPolicy
+from tamma.core.policy import Limits, RetryPolicy, SelectionPolicy
 from tamma.core.selection import Reason, priority_of, rank
 from tamma.core.task import Notice, Task, TaskKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Prospect:
     """An open, labelled issue with the reasons against it, if any; ``generation`` is that of the task it would get."""
 
     issue: Issue
@@ -35,7 +35,7 @@ class View:
     silent_workers: tuple[WorkerId, ...] = ()
     called_off: tuple[tuple[Task, str], ...] = ()
     untold: tuple[Task, ...] = ()
-    candidates: tuple[Candidate, ...] = ()
+    prospects: tuple[Prospect, ...] = ()
     ready: tuple[Task, ...] = ()
     occupied: Mapping[tuple[str, str], int] = field(default_factory=dict)
     slots: int = 0
@@ -137,11 +137,11 @@ def _reap(task: Task, retry: RetryPolicy, chance: float) -> Reap:
 
 
 def _creations(view: View, *, limits: Limits, selection: SelectionPolicy) -> Iterator[Create]:
-    eligible = {c.issue.ref: c for c in view.candidates if not c.against}
+    eligible = {c.issue.ref: c for c in view.prospects if not c.against}
     ranked = rank([c.issue for c in eligible.values()], selection)
     for issue in ranked[: limits.creations_per_tick]:
-        priority = priority_of(issue, selection) if selection.order is Order.PRIORITY else 0
-        yield Create(issue=issue, generation=eligible[issue.ref].generation, priority=priority)
+        generation = eligible[issue.ref].generation
+        yield Create(issue=issue, generation=generation, priority=priority_of(issue, selection))
 
 
 def _dispatches(view: View, creations: Sequence[Create], *, without: set[TaskId], limits: Limits) -> Iterator[Dispatch]:

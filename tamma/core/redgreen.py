@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from tamma.core.comparison import broken_in, counts, statuses
 from tamma.core.gate import GateReport, GateVerdict, TestRun, TestStatus
 from tamma.core.ids import Oid
 from tamma.core.policy import RedGreen
-from tamma.core.verdict import broken_in, counts, statuses
 from tamma.core.words import counted
 
 RED_GREEN: Final = "red-green"

@@ -9,7 +9,7 @@ from enum import StrEnum, unique
 from tamma.core.change import Change, ChangeState
 from tamma.core.issue import Issue, IssueState
 from tamma.core.policy import Limits, Order, SelectionPolicy
-from tamma.core.task import Task, TaskState
+from tamma.core.task import BY_LABEL, Task, TaskState
 from tamma.core.words import counted
 
 
@@ -141,36 +141,30 @@ def _retry(task: Task | None) -> str:
 def _about_changes(
     changes: Sequence[Change], task: Task | None, open_changes: int, limits: Limits, user: str
 ) -> tuple[Reason, ...]:
-    ours = [change for change in changes if change.author == user]
-    for change in ours:
-        match change.state:
-            case ChangeState.OPEN | ChangeState.DRAFT:
-                return (Reason(why=Why.HAS_CHANGE, text=f"change {change.id} for it is open", fix="review the change"),)
-            case ChangeState.MERGED:
-                return (
-                    Reason(
-                        why=Why.HAS_CHANGE,
-                        text=f"change {change.id} for it was merged",
-                        fix=f"close the issue; {_retry(task)} asks for another change",
-                    ),
-                )
-            case ChangeState.CLOSED:
-                return (
-                    Reason(
-                        why=Why.HAS_CHANGE,
-                        text=f"change {change.id} for it was closed unmerged: do not redo",
-                        fix=f"{_retry(task)} asks for another change",
-                    ),
-                )
+    newest = next((change for change in changes if change.author == user), None)
+    if newest is not None:
+        text, fix = _word_of(newest, task)
+        return (Reason(why=Why.HAS_CHANGE, text=f"change {newest.id} for it {text}", fix=fix),)
     if open_changes >= limits.open_changes_per_repository:
         text = f"{counted(open_changes, 'change is', 'changes are')} open or under way in the repository, the limit is {limits.open_changes_per_repository}"
         return (Reason(why=Why.TOO_MANY_CHANGES, text=text, fix="merge or close some, or wait for what is under way"),)
     return ()
 
 
+def _word_of(change: Change, task: Task | None) -> tuple[str, str]:
+    """What became of a change, and what to do next."""
+    match change.state:
+        case ChangeState.OPEN | ChangeState.DRAFT:
+            return "is open", "review the change"
+        case ChangeState.MERGED:
+            return "was merged", f"close the issue; {_retry(task)} asks for another change"
+        case ChangeState.CLOSED:
+            return "was closed unmerged: do not redo", f"{_retry(task)} asks for another change"
+
+
 def priority_of(issue: Issue, policy: SelectionPolicy) -> int:
-    """See ``priority_in``."""
-    return priority_in(issue.labels, policy.priority_prefix)
+    """The priority of its task: ``priority_in`` its labels if that is the order, else 0 for all."""
+    return priority_in(issue.labels, policy.priority_prefix) if policy.order is Order.PRIORITY else 0
 
 
 def priority_in(labels: Iterable[str], prefix: str) -> int:
@@ -204,6 +198,6 @@ def reason_to_stop(issue: Issue, task: Task, policy: SelectionPolicy) -> str:
     """Why a live task must be called off, judged by the issue as it is now; empty if it may go on."""
     if issue.state is IssueState.CLOSED:
         return "the issue was closed"
-    if task.asked_by == "label" and policy.trigger not in issue.labels and task.state is not TaskState.BLOCKED:
+    if task.asked_by == BY_LABEL and policy.trigger not in issue.labels and task.state is not TaskState.BLOCKED:
         return f"the label {policy.trigger!r} was taken off"
     return ""

@@ -56,6 +56,8 @@ class Trigger(StrEnum):
 _S, _T = TaskState, Trigger
 TERMINAL: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
 LIVE: Final = frozenset(TaskState) - TERMINAL
+# Who asked for a task that the loop made; a person's name stands there otherwise.
+BY_LABEL: Final = "label"
 CLAIMABLE: Final = frozenset({_S.QUEUED, _S.RETRYABLE})
 
 TRANSITIONS: Final[Mapping[tuple[TaskState, Trigger], TaskState]] = {
@@ -112,7 +114,7 @@ class Task:
     snapshot: BlobId
     correlation: CorrelationId
     created_at: datetime
-    asked_by: str = "label"
+    asked_by: str = BY_LABEL
     epoch: int = 0
     version: int = 1
     priority: int = 0

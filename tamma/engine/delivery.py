@@ -170,7 +170,7 @@ class Courier:
         for effect in self.store.effects.of_task(self.task.id):
             is_moot = effect.state is EffectState.INTENDED and effect.kind in {EffectKind.PUSH, EffectKind.CHANGE}
             if is_moot and effect.intent.get("commit") != fact.commit:
-                self.store.effects.record(self.lease, key=effect.key, result={"instead": fact.commit}, is_done=False)
+                self.store.effects.abandon(self.lease, key=effect.key, result={"instead": fact.commit})
         self.store.claims.record(self.lease, fact)
 
     def _intended_heads(self) -> set[str]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from tamma.core import paths
+from tamma.core.comparison import Comparison, compare, merge_runs
 from tamma.core.diff import hollowed, judge_budget, judge_protected
 from tamma.core.errors import ConfigError, PermanentError
 from tamma.core.event import GateJudged
@@ -20,7 +21,6 @@ from tamma.core.ids import Oid
 from tamma.core.policy import ChangePolicy, RedGreen
 from tamma.core.redact import Redactor, clean
 from tamma.core.redgreen import RED_GREEN, red_green
-from tamma.core.verdict import Comparison, compare, settle
 from tamma.engine.baseline import (
     RED_MAX_AGE,
     agree,
@@ -132,7 +132,7 @@ class GateRunner:
         if found.verdict is GateVerdict.FAIL:
             rerun = self._on_tree(spec, candidate.tree, workspace, site, role="rerun")
             found = compare(base, run, rerun=rerun, touched=touched)
-        settled, flaky = settle(run, rerun)
+        merged, flaky = merge_runs(run, rerun)
         report = _report(spec, found, run, rerun, candidate.tree)
         hollow = tuple(self._redactor(clean(path)) for path in hollowed(spec, candidate.changes))
         told = f"; the change deletes or empties what it runs: {', '.join(hollow)}" if hollow else ""
@@ -142,7 +142,7 @@ class GateRunner:
             hollowed=hollow,
             summary=report.summary + told,
         )
-        return _Judged(report=shown, spec=spec, run=settled, flaky=flaky)
+        return _Judged(report=shown, spec=spec, run=merged, flaky=flaky)
 
     def _red_green(
         self,

@@ -11,8 +11,8 @@ from tamma.core.errors import ConfigError, NotClaimable, RefusedByPolicy, TammaE
 from tamma.core.ids import IssueRef, branch_name
 from tamma.core.issue import Issue
 from tamma.core.pause import Pause
-from tamma.core.policy import Limits, Order, SelectionPolicy
-from tamma.core.reconcile import Candidate
+from tamma.core.policy import Limits, SelectionPolicy
+from tamma.core.reconcile import Prospect
 from tamma.core.selection import Reason, Why, priority_of, reasons_against
 from tamma.core.task import Task, TaskKind
 from tamma.engine.prompts import Snapshot
@@ -52,15 +52,15 @@ class Intake:
         open_changes: int,
         pause: Pause | None = None,
         changes: Sequence[Change] | None = None,
-    ) -> Candidate:
-        """The candidate with every reason against it. ``changes`` are those from its branch; where they are not given, the forge
+    ) -> Prospect:
+        """The prospect with every reason against it. ``changes`` are those from its branch; where they are not given, the forge
         is asked if nothing else speaks against."""
         against = self._reasons(issue, newest, open_changes, changes or ())
         if pause is not None:
             against = (Reason(why=Why.PAUSED, text=str(pause), fix=pause.fix), *against)
         if not against and changes is None:
             against = self._reasons(issue, newest, open_changes, self._changes(issue.ref))
-        return Candidate(issue=issue, generation=newest.generation + 1 if newest else 1, against=against)
+        return Prospect(issue=issue, generation=newest.generation + 1 if newest else 1, against=against)
 
     def create(self, issue: Issue, *, generation: int, asked_by: str, priority: int = 0) -> Task:
         """Pin the issue's text and make the task. Raises as ``draft``, and NotClaimable while another generation is live."""
@@ -140,7 +140,7 @@ class Intake:
 
     def priority(self, issue: Issue) -> int:
         """Of the task the issue would get."""
-        return priority_of(issue, self.selection) if self.selection.order is Order.PRIORITY else 0
+        return priority_of(issue, self.selection)
 
     def _reasons(
         self, issue: Issue, newest: Task | None, open_changes: int, changes: Sequence[Change]

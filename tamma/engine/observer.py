@@ -12,7 +12,7 @@ from tamma.core.errors import ConfigError, TransientError
 from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.issue import Issue
 from tamma.core.pause import EVERYWHERE, Pause
-from tamma.core.reconcile import Candidate, View
+from tamma.core.reconcile import Prospect, View
 from tamma.core.selection import Why
 from tamma.core.task import CLAIMABLE, Task, TaskKind
 from tamma.engine.called_off import why_called_off
@@ -68,9 +68,9 @@ class Observer:
         """One view: of each repository's issues a page, of live tasks and notices another."""
         self._looks, self._away, self._malformed, self._unread, self._missed = [], [], [], [], []
         self._pauses = tuple(self.store.pauses.all()) if self.store else ()
-        candidates = tuple(self._candidates())
+        prospects = tuple(self._prospects())
         survey = self._survey(self.store) if self.store else None
-        view = View(now=None, candidates=candidates, slots=slots)
+        view = View(now=None, prospects=prospects, slots=slots)
         return Sighting(
             view=self._with_tasks(view, survey) if survey else view,
             looks=tuple(self._looks),
@@ -80,13 +80,13 @@ class Observer:
             away=tuple(self._away),
             unread=tuple(self._unread),
             pauses=self._pauses,
-            held=tuple(self._held(candidates, survey)),
+            held=tuple(self._held(prospects, survey)),
         )
 
-    def _held(self, candidates: Sequence[Candidate], survey: Survey | None) -> Iterator[str]:
-        for candidate in candidates:
-            if candidate.against and all(reason.why is Why.PAUSED for reason in candidate.against):
-                yield str(candidate.issue.ref)
+    def _held(self, prospects: Sequence[Prospect], survey: Survey | None) -> Iterator[str]:
+        for prospect in prospects:
+            if prospect.against and all(reason.why is Why.PAUSED for reason in prospect.against):
+                yield str(prospect.issue.ref)
         waiting = [task for task in survey.live if task.state in CLAIMABLE] if survey else []
         for task in (*waiting, *(survey.notices if survey else ())):
             if self._pause_of(task.ref.repository) is not None:
@@ -118,7 +118,7 @@ class Observer:
         return found
 
     def _with_tasks(self, view: View, survey: Survey) -> View:
-        seen = {c.issue.ref: c.issue for c in view.candidates}
+        seen = {c.issue.ref: c.issue for c in view.prospects}
         return replace(
             view,
             now=survey.now,
@@ -141,14 +141,14 @@ class Observer:
         else:
             self._places[of] = place
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _prospects(self) -> Iterator[Prospect]:
         for remote in self.forge.repositories():
-            found = _ask(partial(self._candidates_of, remote.name), remote.name, self._away)
+            found = _ask(partial(self._prospects_of, remote.name), remote.name, self._away)
             if found is None:  # begun anew, so that a page that cannot be judged does not hide those before it
                 self._places.pop(_issues_of(remote.name), None)
             yield from found or ()
 
-    def _candidates_of(self, repository: str) -> list[Candidate]:
+    def _prospects_of(self, repository: str) -> list[Prospect]:
         selection, of = self.policies.selection, _issues_of(repository)
         page = self.forge.open_issues(
             repository,
@@ -162,7 +162,7 @@ class Observer:
         newest = self._newest([issue.ref for issue in page.issues])
         open_changes = self.intake.open_changes(repository)
 
-        def judge(issue: Issue, changes: Sequence[Change] = ()) -> Candidate | None:
+        def judge(issue: Issue, changes: Sequence[Change] = ()) -> Prospect | None:
             pause, task = self._pause_of(repository), newest.get(issue.ref)
             question = partial(
                 self.intake.judge, issue, newest=task, open_changes=open_changes, pause=pause, changes=changes
@@ -171,14 +171,14 @@ class Observer:
 
         judged = [first for issue in page.issues if (first := judge(issue))]
         changes = self._changes_of(repository, [first.issue.ref for first in judged if not first.against])
-        found: list[Candidate] = []
+        found: list[Prospect] = []
         for issue in (first.issue for first in judged):
             of_issue = changes.get(branch_name(issue.ref), ())
             if isinstance(of_issue, Malformed):
                 self._unread.append((issue.ref, f"a change cannot be read: {of_issue.why}"))
-            elif candidate := judge(issue, of_issue):
-                open_changes += 0 if candidate.against else 1
-                found.append(candidate)
+            elif prospect := judge(issue, of_issue):
+                open_changes += 0 if prospect.against else 1
+                found.append(prospect)
         self._went_on(of, page.next)
         return found
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
+from tamma.core.task import BY_LABEL
 from tamma.core.words import counted
 from tamma.engine.contained import trouble
 from tamma.engine.coverage import Coverage
@@ -238,7 +239,7 @@ class Orchestrator:
             case Tell(task=task):
                 self.herald.tell(task)
             case Create(issue=issue, generation=generation, priority=priority):
-                self.intake.create(issue, generation=generation, asked_by="label", priority=priority)
+                self.intake.create(issue, generation=generation, asked_by=BY_LABEL, priority=priority)
             case Dispatch(task_id=task_id):
                 self._nursery.start(task_id)
 

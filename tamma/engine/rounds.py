@@ -23,8 +23,8 @@ from tamma.engine.attempt import Attempt, refuse
 from tamma.engine.evidence import repair_feedback
 from tamma.engine.gates import GateInterrupted, GateRunner, GateSite, to_fact
 from tamma.engine.prompts import Snapshot, implement_prompt, one_line, repair_prompt
+from tamma.engine.speech import Speech
 from tamma.engine.typed import AGENTS_ENVIRONMENT, gate_as_typed
-from tamma.engine.words import Words
 from tamma.ports.agent import AgentRequest, AgentResult, AgentStatus
 from tamma.ports.environment import Environment
 from tamma.ports.workspace import Candidate, Workspace, WorkspaceRemoved
@@ -160,7 +160,7 @@ class Rounds:
         )
         deps.fail_points.reach("agent.before_run")
         started = deps.clock.monotonic()
-        with Words(self._recorder(turn)) as words:
+        with Speech(self._recorder(turn)) as words:
             result = self.plan.agent.run(self._request(prompt, turn, scratch), box, self._listener(words))
         words.flush(when_away=attempt.prove_lease)
         self._agent_seconds = deps.clock.monotonic() - started
@@ -199,7 +199,7 @@ class Rounds:
 
         return record
 
-    def _listener(self, words: Words) -> Callable[[str], None]:
+    def _listener(self, words: Speech) -> Callable[[str], None]:
         def listen(text: str) -> None:
             said = bounded(clean(self.deps.redactor(text)), bytes_max=self.plan.agent_policy.event_bytes_max)
             words.say(said)

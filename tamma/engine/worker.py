@@ -190,7 +190,7 @@ def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:
 
 def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: ExitCode | None) -> WorkResult:
     """The one write that ends the attempt; ``exit_code`` where the operator must act, which the outcome alone does not say."""
-    deps.store.claims.enter(claim.lease, Phase.REPORT)
+    deps.store.claims.enter(claim.lease, Phase.REPORT)  # which may follow any phase, and none (core.attempt.PHASES)
     decision = judge(
         verdict.outcome,
         claim.task.counters,

@@ -198,9 +198,15 @@ class LoggedEffects:
         self._intended(effect)
         return effect
 
-    def record(self, lease: Lease, *, key: str, result: Mapping[str, str], is_done: bool = True) -> Effect:
+    def record(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
         """Logged."""
-        effect = self._effects.record(lease, key=key, result=result, is_done=is_done)
+        effect = self._effects.record(lease, key=key, result=result)
+        self._recorded(effect)
+        return effect
+
+    def abandon(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """Logged."""
+        effect = self._effects.abandon(lease, key=key, result=result)
         self._recorded(effect)
         return effect
 

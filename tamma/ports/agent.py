@@ -42,7 +42,6 @@ class AgentRequest:
     scratch: Path
     limits: AgentPolicy
     environment: Path | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

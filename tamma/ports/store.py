@@ -238,8 +238,12 @@ class Effects(Protocol):
         """Write the intent under the lease. An effect already ``done`` is returned as it is, unchanged."""
         ...
 
-    def record(self, lease: Lease, *, key: str, result: Mapping[str, str], is_done: bool = True) -> Effect:
-        """What became of it: done, or (not ``is_done``) abandoned."""
+    def record(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """It is done, and what came of it. A done effect stays as it is."""
+        ...
+
+    def abandon(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """It will not be done, and why. A done effect stays as it is."""
         ...
 
     def intend_unleased(

@@ -72,7 +72,11 @@ def loaded(
         ("[lease]\nbeat_seconds = 30", {}, "beat_seconds must be less than half of duration_seconds"),
         ("[retry]\nbackoff_base_seconds = 1000", {}, "backoff_base_seconds is more than backoff_max_seconds"),
         ("[database]\nurl = 'postgresql://h/x'\nurl_file = 'f'", {}, "keep one"),
-        ("", {"DATABASE_URL": "mysql://h/x"}, "does not start with postgresql:// (from DATABASE_URL)"),
+        ("", {"DATABASE_URL": "mysql://h/x"}, "does not start with postgresql://"),
+        ("[state]\nfolder = ''", {}, "which is the folder of the configuration"),
+        ("[state]\nfolder = '..'", {}, "which holds the folder of the configuration"),
+        ("[state]\nfolder = 'forge'", {}, "which is forge.root"),
+        ("[state]\nfolder = 'all'\n[forge]\nroot = 'all/forge'", {}, "which holds forge.root"),
         ("[repositories.'../x']\n", {}, "repositories"),
     ],
 )
@@ -84,6 +88,15 @@ def test_each_mistake_is_told_with_its_key_and_source(
         loaded(tmp_path, text, environ)
     assert said in error.value.why
     assert error.value.fix
+
+
+@pytest.mark.parametrize("url", ["host=h password=hunter22", "hunter22", "mysql://u:p@hunter22@h/x"])
+def test_a_refused_database_url_is_not_shown(tmp_path: Path, url: str) -> None:
+    """What is no URL of ours may hold a password in any place."""
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, "", {"DATABASE_URL": url})
+    assert "hunter22" not in f"{error.value} {error.value.fix}"
+    assert "(from DATABASE_URL)" in error.value.why
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from tamma.core.policy import Limits, RetryPolicy, SelectionPolicy
 from tamma.core.reconcile import (
     Action,
     CallOff,
-    Candidate,
     Create,
     Dispatch,
     MarkOffline,
+    Prospect,
     Reap,
     Tell,
     Unreserve,
@@ -44,7 +44,7 @@ def test_repair_comes_before_dispatch() -> None:
     view = a_view(
         expired=(a_task(TaskState.RUNNING, number="1"),), overdue=(a_task(number="2").id,), silent_workers=("w",),
         called_off=((a_task(number="3"), "closed"),), untold=(a_task(TaskState.FAILED, number="4", notice=Notice.ESCALATED),),
-        candidates=(Candidate(issue=an_issue("5")),), ready=(a_task(number="6"),),
+        prospects=(Prospect(issue=an_issue("5")),), ready=(a_task(number="6"),),
     )  # fmt: skip
     ranks = [ORDER.index(type(action)) for action in decided(view)]
     assert ranks == sorted(ranks)
@@ -60,13 +60,13 @@ def test_what_is_reaped_together_does_not_come_due_together() -> None:
 
 def test_an_ineligible_issue_makes_no_task() -> None:
     """A reason against is enough."""
-    bad = Candidate(issue=an_issue(), against=(Reason(why=Why.CLOSED, text="closed"),))
-    assert decided(a_view(candidates=(bad,))) == ()
+    bad = Prospect(issue=an_issue(), against=(Reason(why=Why.CLOSED, text="closed"),))
+    assert decided(a_view(prospects=(bad,))) == ()
 
 
 def test_a_new_task_is_dispatched_in_the_tick_that_makes_it() -> None:
     """Its id is known beforehand, so nothing waits for the next tick."""
-    create, dispatch = decided(a_view(candidates=(Candidate(issue=an_issue()),)))
+    create, dispatch = decided(a_view(prospects=(Prospect(issue=an_issue()),)))
     assert isinstance(create, Create)
     assert isinstance(dispatch, Dispatch)
     assert create.task_id == dispatch.task_id
@@ -109,5 +109,5 @@ def test_dispatch_never_exceeds_any_limit_and_wastes_no_slot(
 
 def test_the_same_view_gives_the_same_actions() -> None:
     """Pure: a dry run prints what the tick then does."""
-    view = a_view(candidates=tuple(Candidate(issue=an_issue(str(n))) for n in range(5)), ready=(a_task(number="9"),))
+    view = a_view(prospects=tuple(Prospect(issue=an_issue(str(n))) for n in range(5)), ready=(a_task(number="9"),))
     assert decided(view) == decided(view)

@@ -14,7 +14,7 @@ from tamma.core.errors import ExitCode
 from tamma.core.ids import IssueRef, TaskId, WorkerId
 from tamma.core.issue import Issue
 from tamma.core.policy import Limits
-from tamma.core.reconcile import Candidate
+from tamma.core.reconcile import Prospect
 from tamma.engine.intake import Intake
 from tamma.engine.orchestrator import Mode
 from tamma.ports.dispatch import Ended
@@ -90,7 +90,7 @@ def test_a_bug_about_one_issue_leaves_those_behind_it(
     bad, *good = [forge.add_issue() for _ in range(4)]
     real = Intake.judge
 
-    def judge(self: Intake, issue: Issue, **asked: Any) -> Candidate:
+    def judge(self: Intake, issue: Issue, **asked: Any) -> Prospect:
         return broken() if issue.ref == bad else real(self, issue, **asked)
 
     monkeypatch.setattr(Intake, "judge", judge)

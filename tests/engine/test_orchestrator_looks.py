@@ -42,7 +42,7 @@ def test_every_eligible_issue_is_reached_within_a_round_of_ticks(store: Postgres
     loop = a_loop(store, forge, tmp_path, limits=PAGES_OF_TWO, workers_max=0)
     for _ in range(4):
         assert loop.intake.newest(young) is None
-        assert len(loop.observer.observe(slots=0).view.candidates) == 2
+        assert len(loop.observer.observe(slots=0).view.prospects) == 2
     for _ in range(4):
         loop.tick()
     assert loop.intake.newest(young) is not None

@@ -264,13 +264,19 @@ class ModelEffects:
         self.store.made[key] = made
         return made
 
-    def record(self, lease: Lease, *, key: str, result: Mapping[str, str], is_done: bool = True) -> Effect:
-        """Done, or abandoned."""
+    def record(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """Done."""
+        return self._end(lease, key, EffectState.DONE, result)
+
+    def abandon(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """Will not be done."""
+        return self._end(lease, key, EffectState.ABANDONED, result)
+
+    def _end(self, lease: Lease, key: str, state: EffectState, result: Mapping[str, str]) -> Effect:
         row, known = self.store.claims._held(lease), self.store.made[key]
         if known.state is EffectState.DONE:
             return known
         _next(row, row.task)
-        state = EffectState.DONE if is_done else EffectState.ABANDONED
         self.store.made[key] = replace(known, state=state, epoch=lease.epoch, result=dict(result))
         return self.store.made[key]
 

@@ -97,7 +97,7 @@ class CommandAgent:
 
     def _environment(self, request: AgentRequest, values: Mapping[str, str]) -> dict[str, str]:
         own = {name: _filled(text, values) for name, text in self._env.items()}
-        return {**own, **request.env, **_contract(request, values)}
+        return {**own, **_contract(request, values)}
 
 
 def _values(request: AgentRequest, box: Box) -> dict[str, str]:

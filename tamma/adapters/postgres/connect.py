@@ -150,6 +150,12 @@ def parse(url: str) -> dict[str, Any]:
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator else "something that is no URL"
         raise ConfigError("the database URL is wrong", why=f"it starts with {shown!r}, not postgresql://", fix=_FIX_URL)
+    if rest.partition("?")[0].count("@") > 1:
+        raise ConfigError(
+            "the database URL is wrong",
+            why="it has more than one @; in a user's name or a password @, / and # are written as %40, %2F and %23",
+            fix=_FIX_URL,
+        )
     try:
         found = {name: value for name, value in conninfo_to_dict(f"postgresql://{rest}").items() if value is not None}
     except psycopg.Error as error:

@@ -99,10 +99,15 @@ class PostgresEffects:
 
         return self._fenced(lease, write)
 
-    def record(self, lease: Lease, *, key: str, result: Mapping[str, str], is_done: bool = True) -> Effect:
-        """What became of it: done, or (not ``is_done``) abandoned. A done effect stays as it is."""
-        state = EffectState.DONE if is_done else EffectState.ABANDONED
+    def record(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """It is done, and what came of it. A done effect stays as it is."""
+        return self._end(lease, key, EffectState.DONE, result)
 
+    def abandon(self, lease: Lease, *, key: str, result: Mapping[str, str]) -> Effect:
+        """It will not be done, and why. A done effect stays as it is."""
+        return self._end(lease, key, EffectState.ABANDONED, result)
+
+    def _end(self, lease: Lease, key: str, state: EffectState, result: Mapping[str, str]) -> Effect:
         def write() -> Effect | None:
             with self._pool.transaction() as connection:
                 if connection.execute(HELD, held(lease)).fetchone() is None:

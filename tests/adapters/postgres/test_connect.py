@@ -100,6 +100,14 @@ def test_passwords_are_masked_in_every_spelling(secret: str) -> None:
     assert "***" in masked(secret)
 
 
+@pytest.mark.parametrize("password", ["p@ss", "p@ss/w#rd"])
+def test_a_password_that_is_not_encoded_is_told_as_that(password: str) -> None:
+    """Cut at its own @, a piece of it would be taken for the host, and shown."""
+    with pytest.raises(ConfigError, match="more than one @") as caught:
+        parse(f"postgresql://u:{password}@127.0.0.1:1/x")
+    assert password not in str(caught.value)
+
+
 def test_a_session_has_its_name_and_its_limits(engine: sqlalchemy.Engine) -> None:
     """No statement, lock or idle transaction may take for ever."""
     with engine.connect() as connection:

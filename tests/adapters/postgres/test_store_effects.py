@@ -43,7 +43,7 @@ def test_the_next_attempt_intends_anew(world: World) -> None:
     claim = world.claimed(1)
     key, effects = effect_key(claim.task.id, EffectKind.PUSH), world.store.effects
     effects.intend(claim.lease, key=key, kind=EffectKind.PUSH, intent={"oid": "a"})
-    abandoned = effects.record(claim.lease, key=key, result={"why": "refused"}, is_done=False)
+    abandoned = effects.abandon(claim.lease, key=key, result={"why": "refused"})
     assert (abandoned.state, abandoned.result) == (EffectState.ABANDONED, {"why": "refused"})
     world.ended(claim, Outcome.INTERRUPTED)
     again = world.store.claims.claim(claim.task.id, worker=BOB, duration=MINUTE)

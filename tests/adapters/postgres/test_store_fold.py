@@ -123,7 +123,8 @@ class History:
         if self.leases:
             lease = self.lease()
             key, is_done = effect_key(lease.task_id, EffectKind.PUSH), self.chance.random() < 0.5
-            self.store.effects.record(lease, key=key, result={"n": "1"}, is_done=is_done)
+            end = self.store.effects.record if is_done else self.store.effects.abandon
+            end(lease, key=key, result={"n": "1"})
 
     def unleased(self) -> None:
         task_id, by = self.task(), self.worker_id()

@@ -16,7 +16,7 @@ _AGAIN_SECONDS: Final = 0.5
 _END_SECONDS: Final = 2.0
 
 
-class Words(AbstractContextManager["Words"]):
+class Speech(AbstractContextManager["Speech"]):
     """Hands texts to ``record``, in order. While it raises TransientError at most ``WAITING_MAX`` wait, the newest; how many
     were dropped is said. What else it raises is raised by the next ``say``, and by ``flush``."""
 
@@ -27,9 +27,9 @@ class Words(AbstractContextManager["Words"]):
         self._is_ended = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._write, name="words", daemon=True)
+        self._thread = threading.Thread(target=self._write, name="speech", daemon=True)
 
-    def __enter__(self) -> Words:
+    def __enter__(self) -> Speech:
         """Start writing."""
         self._thread.start()
         return self

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tamma.core.errors import LeaseLost, TransientError
-from tamma.engine.words import WAITING_MAX, Words
+from tamma.engine.speech import WAITING_MAX, Speech
 from tests.support.machine import eventually
 
 
@@ -43,7 +43,7 @@ def stays_away() -> None:
 def test_words_are_written_in_order_and_at_once() -> None:
     """Without waiting for the end."""
     log = Log()
-    with Words(log) as words:
+    with Speech(log) as words:
         words.say("one")
         eventually(lambda: log.texts == ["one"])
         words.say("two")
@@ -53,7 +53,7 @@ def test_words_are_written_in_order_and_at_once() -> None:
 def test_words_said_while_the_database_is_away_are_written_later() -> None:
     """In order, each once."""
     log = away()
-    with Words(log) as words:
+    with Speech(log) as words:
         words.say("one")
         eventually(lambda: log.asked > 0)
         words.say("two")
@@ -64,7 +64,7 @@ def test_words_said_while_the_database_is_away_are_written_later() -> None:
 def test_only_the_newest_wait_and_the_gap_is_told() -> None:
     """Bounded memory, and no silence about it."""
     log = away()
-    with Words(log) as words:
+    with Speech(log) as words:
         for n in range(WAITING_MAX + 3):
             words.say(str(n))
     words.flush(when_away=log.come_back)
@@ -75,7 +75,7 @@ def test_only_the_newest_wait_and_the_gap_is_told() -> None:
 def test_a_database_that_stays_away_is_the_callers_business_at_the_end() -> None:
     """Whoever goes on needs the database anyway."""
     log = away()
-    with Words(log) as words:
+    with Speech(log) as words:
         words.say("one")
     with pytest.raises(TransientError):
         words.flush(when_away=stays_away)
@@ -89,7 +89,7 @@ def test_a_slow_database_does_not_hold_the_agent() -> None:
         began.set()
         go.wait(timeout=20)
 
-    with Words(hang) as words:
+    with Speech(hang) as words:
         words.say("one")
         assert began.wait(timeout=20)
         words.say("two")
@@ -97,7 +97,7 @@ def test_a_slow_database_does_not_hold_the_agent() -> None:
 
 
 @pytest.mark.parametrize("tell", [lambda w: w.say("two"), lambda w: w.flush(when_away=lambda: None)])
-def test_a_lost_lease_is_told_to_whoever_speaks_next(tell: Callable[[Words], None]) -> None:
+def test_a_lost_lease_is_told_to_whoever_speaks_next(tell: Callable[[Speech], None]) -> None:
     """And to whoever is done."""
     asked = threading.Event()
 
@@ -105,7 +105,7 @@ def test_a_lost_lease_is_told_to_whoever_speaks_next(tell: Callable[[Words], Non
         asked.set()
         raise LeaseLost("lost")
 
-    with Words(lose) as words:
+    with Speech(lose) as words:
         words.say("one")
         assert asked.wait(timeout=20)
     with pytest.raises(LeaseLost):

@@ -47,13 +47,13 @@ def compare(
     if change.unable:
         return Comparison(verdict=GateVerdict.UNABLE, summary=f"could not be asked: {change.unable}")
     known = base if base is not None and not base.unable else None
-    run, flaky = settle(change, rerun)
+    run, flaky = merge_runs(change, rerun)
     if run.tests is None:
         return _by_exit_code(known, change, rerun)
     return _by_tests(known, run, runs=_usable(change, rerun), flaky=flaky, touched=frozenset(touched))
 
 
-def settle(change: TestRun, rerun: TestRun | None) -> tuple[TestRun, tuple[str, ...]]:
+def merge_runs(change: TestRun, rerun: TestRun | None) -> tuple[TestRun, tuple[str, ...]]:
     """Two runs on one tree as one, and the ids that differed between them: those count as passed, and are flaky."""
     first, *more = _usable(change, rerun)
     if not more or more[0].tests is None:

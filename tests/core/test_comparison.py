@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tamma.core.comparison import COMMAND, compare, merge_runs
 from tamma.core.gate import GateVerdict, TestRun, TestStatus
-from tamma.core.verdict import COMMAND, compare, settle
 
 P, F, S = TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED
 PASS, FAIL, SKIP, UNABLE = GateVerdict.PASS, GateVerdict.FAIL, GateVerdict.SKIP, GateVerdict.UNABLE
@@ -229,7 +229,7 @@ def test_a_change_that_changes_nothing_never_fails(base: TestRun, touched: froze
 def test_settling_is_symmetric_in_what_it_forgives(first: TestRun, second: TestRun) -> None:
     """Which of the two runs came first does not matter for the flaky ids."""
     if first.tests is not None and second.tests is not None:
-        assert settle(first, second)[1] == settle(second, first)[1]
+        assert merge_runs(first, second)[1] == merge_runs(second, first)[1]
 
 
 def test_a_timeout_on_both_sides_with_results_is_judged_by_the_results() -> None:
