@@ -11,10 +11,12 @@ from tamma.core.change import notice_marker
 from tamma.core.effect import EffectKind, effect_key
 from tamma.core.errors import NoSuchTask
 from tamma.core.event import ApprovalAsked, ChangeDelivered, Event, WorkSalvaged, task_stream
+from tamma.core.gate import GateVerdict
 from tamma.core.ids import Oid, WorkerId
 from tamma.core.outward import code, defused, quoted
 from tamma.core.policy import LeasePolicy
 from tamma.core.redact import bounded
+from tamma.core.redgreen import RED_GREEN
 from tamma.core.task import Notice, Task, TaskState
 from tamma.engine.effects import perform_unleased
 from tamma.engine.failures import TAIL_BYTES_MAX, GateFailure, failures, last_round
@@ -198,6 +200,11 @@ def next_step(task: Task, events: Sequence[Event] = (), *, named: str = "") -> s
                 f"look at what was kept with `tamma task patch {name}`; if a rule of tamma.toml is wrong for this repository "
                 f"(as change.protected_paths may be), correct it, else the issue's text; then `tamma task retry {name}`"
             )
+        case TaskState.FAILED if _is_unproven(task, events):
+            return (
+                "ask for a test that fails without the change; where there can be none, as for an issue that only asks for tests, "
+                f'set change.red_green = "advisory" in tamma.toml; then `tamma task retry {name}`'
+            )
         case TaskState.FAILED | TaskState.CANCELLED:
             return f"mend the cause or the issue's text, then put the label on again, or `tamma task retry {name}`"
         case TaskState.SUCCEEDED:
@@ -208,3 +215,9 @@ def next_step(task: Task, events: Sequence[Event] = (), *, named: str = "") -> s
             return f"an orchestrator tries it again when its time has come; `tamma work --task-id {name}` does so now"
         case TaskState.RUNNING:
             return "wait, or follow it with `tamma events --follow`"
+
+
+def _is_unproven(task: Task, events: Sequence[Event]) -> bool:
+    """Whether nothing but red-green stopped the newest attempt, and no test was broken."""
+    stopping = [g for g in last_round(events, epoch=task.epoch) if g.is_required and g.verdict == GateVerdict.FAIL]
+    return bool(stopping) and all(g.gate == RED_GREEN and not g.regressed for g in stopping)
