@@ -74,8 +74,8 @@ def ready_url(
         return url
     server = embedded(loaded)
     if not may_create and not server.exists():
-        why, fix = loaded.unless_lost(f"none is configured, and none lies in {state_folder(loaded)}", fix)
-        raise ConfigError("there is no database yet", why=why, fix=fix)
+        why = f"none is configured, and none lies in {state_folder(loaded)}"
+        raise loaded.missing("there is no database yet", why=why, fix=fix)
     make_state_folder(loaded)
     url = server.start()
     if may_create:

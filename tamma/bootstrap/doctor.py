@@ -100,7 +100,7 @@ def _configuration(loaded: Loaded) -> Check:
     return Check(
         part="configuration",
         state="warning",
-        detail=f"defaults and environment: no tamma.toml is in {loaded.base} or above it in the checkout",
+        detail=f"defaults and environment: no tamma.toml is in {loaded.base} or above it",
         fix=LOST_FIX,
     )
 

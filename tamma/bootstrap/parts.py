@@ -281,10 +281,11 @@ def require_work(loaded: Loaded, of: Forge) -> tuple[str, ...]:
     names = [remote.name for remote in of.repositories()]
     if not names:
         root = loaded.resolve(loaded.config.forge.root)
-        why, fix = loaded.unless_lost(
-            f"none is in {root}, and [repositories] names none", "put a bare one at <forge.root>/<name>/repo.git"
+        raise loaded.missing(
+            "there is no repository",
+            why=f"none is in {root}, and [repositories] names none",
+            fix="put a bare one at <forge.root>/<name>/repo.git",
         )
-        raise ConfigError("there is no repository", why=why, fix=fix)
     wrong = unfit(loaded, of)
     if len(wrong) == len(names):
         raise wrong[names[0]]

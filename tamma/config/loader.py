@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,8 @@ FILE_NAME: Final = "tamma.toml"
 CONFIG_VARIABLE: Final = "TAMMA_CONFIG"
 FAIL_POINTS_VARIABLE: Final = "TAMMA_FAILPOINTS"
 _SECRET_BYTES_MAX: Final = 8_192
+_STATE_FOLDER: Final = ".tamma"  # what state.folder is by default
+NO_FILE: Final = f"no {FILE_NAME} was found"
 LOST_FIX: Final = f"go to the folder of {FILE_NAME}, name the file by --config, or make one: `tamma init`"
 
 
@@ -43,11 +47,11 @@ class Loaded:
     database_url: str | None = field(default=None, repr=False)
     direct_url: str | None = field(default=None, repr=False)
 
-    def unless_lost(self, why: str, fix: str) -> tuple[str, str]:
-        """Why something that the file would name is not there, and what to do; where there is no file, that is why."""
+    def missing(self, what: str, *, why: str, fix: str) -> ConfigError:
+        """Something that the file would name is not there; where there is no file, that is what is missing."""
         if self.path is not None:
-            return why, fix
-        return f"no {FILE_NAME} is in {self.base} or above it in the checkout; {why}", LOST_FIX
+            return ConfigError(what, why=why, fix=fix)
+        return ConfigError(NO_FILE, why=f"none is in {self.base} or above it, and {what}: {why}", fix=LOST_FIX)
 
     def resolve(self, path: Path | str) -> Path:
         """A path of the configuration, made absolute."""
@@ -127,12 +131,21 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
 
 
 def _folders(cwd: Path) -> tuple[Path, ...]:
-    """Here, and upwards to the root of the checkout; outside of one only here, since /tmp/tamma.toml may be anybody's."""
+    """Here, and upwards to the root of the checkout; outside of one as long as nobody else can have put the file there:
+    /tmp/tamma.toml may be anybody's. Not out of a state folder either, where the code of changes runs."""
     above = (cwd, *cwd.parents)
     for n, folder in enumerate(above):
         if (folder / ".git").exists():
             return above[: n + 1]
-    return (cwd,)
+    return (cwd, *takewhile(_is_ours, above[1:])) if _STATE_FOLDER not in cwd.parts else (cwd,)
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH
 
 
 def _validated(layers: tuple[Layer, ...]) -> tuple[Config | None, list[str]]:

@@ -148,7 +148,9 @@ def test_doctor_without_a_repository_says_where_to_put_one(tmp_path: Path) -> No
             ("task", "add", "1"),
         ):
             told = project.run(*command)
-            assert_told(told, 2, "there is no ", f"no tamma.toml is in {tmp_path}", "--config", "tamma init")
+            assert_told(
+                told, 2, "no tamma.toml was found", f"none is in {tmp_path}", "there is no ", "--config", "tamma init"
+            )
         (tmp_path / "tamma.toml").touch()
         assert_told(project.run("orchestrate", "--until-idle"), 2, "there is no repository", "repo.git")
         assert not (tmp_path / ".tamma" / "postgres").exists()

@@ -218,16 +218,28 @@ def test_address_may_lie_in_a_file(tmp_path: Path) -> None:
 
 
 def test_file_is_searched_up_to_the_root_of_the_checkout(tmp_path: Path) -> None:
-    """Inside a checkout the nearest file upwards counts; outside of one only the one right here."""
+    """Inside a checkout the nearest file upwards counts, and none above its root."""
     inner = tmp_path / "checkout" / "a" / "b"
     inner.mkdir(parents=True)
     (tmp_path / "tamma.toml").write_text("")
     (tmp_path / "checkout" / "tamma.toml").write_text("")
-    assert load(None, environ={}, cwd=inner).path is None
     (tmp_path / "checkout" / ".git").mkdir()
     assert load(None, environ={}, cwd=inner).path == tmp_path / "checkout" / "tamma.toml"
     (tmp_path / "checkout" / "tamma.toml").unlink()
     assert load(None, environ={}, cwd=inner).path is None
+
+
+def test_outside_of_a_checkout_only_a_file_that_is_ours_is_found_above(tmp_path: Path) -> None:
+    """Not one that anybody may have put there, as in /tmp; nor by what runs in a state folder, which is the code of changes."""
+    (tmp_path / "tamma.toml").write_text("")
+    (inner := tmp_path / "forge" / "demo").mkdir(parents=True)
+    (state := tmp_path / ".tamma" / "checkout").mkdir(parents=True)
+    assert load(None, environ={}, cwd=inner).path == tmp_path / "tamma.toml"
+    assert load(None, environ={}, cwd=state).path is None
+    for everybodys in (inner.parent, tmp_path):
+        everybodys.chmod(0o1777)
+        assert load(None, environ={}, cwd=inner).path is None
+        everybodys.chmod(0o755)
 
 
 def test_fail_points_are_pairs(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         _NOTE,
-        "`tamma.toml` is the file that `--config` or `TAMMA_CONFIG` names, else the nearest one from here up to the root of the checkout.",
+        "`tamma.toml` is the file that `--config` or `TAMMA_CONFIG` names, else the nearest one from here upwards: in a checkout up to",
+        "its root, elsewhere as far as the folders are your own and not everybody may write to them.",
         "Flags win over environment variables, these over the file, the file over defaults. Relative paths start at the file's folder.",
         "A variable holds lists and tables as JSON; an empty one counts as unset. `DATABASE_URL` is `database.url`, password and all;",
         "the file itself never holds secrets. Unknown keys are errors. `tamma doctor --settings` shows each value with where",
