@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,7 +14,13 @@ from tamma.core.redact import clean
 from tamma.core.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tamma.core.event import GateJudged
     from tamma.core.task import Task
+    from tamma.engine.agent_output import AgentRun
+
+_AGENT: Final = "agent"  # of a task's output; the gate of that name, if there is one, is among all of them
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 TaskArgument = Annotated[
@@ -203,22 +209,48 @@ def task_patch(ctx: typer.Context, which: TaskArgument) -> None:
 def task_output(
     ctx: typer.Context,
     which: TaskArgument,
-    gate: Annotated[
-        str, typer.Argument(help="Only this gate's; without it, each gate's, headed.", metavar="GATE")
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="Only this gate's, or `agent`: the agent's, run by run; without it, each gate's, headed.",
+            metavar="GATE|agent",
+        ),
     ] = "",
 ) -> None:
-    """Print what the gates printed when they were last asked, as it was kept: without secrets, a very long middle left out."""
+    """Print what the gates printed when they were last asked, or the agent, as it was kept: without secrets, a very long middle
+    left out."""
     from tamma import bootstrap
-    from tamma.cli.render import print_lines
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        found = session.operations.output(session.lookup.task_id(which), gate)
+        task_id = session.lookup.task_id(which)
+        if what == _AGENT:
+            _print_runs(session.operations.agent_output(task_id))
+        else:
+            _print_gates(session.operations.output(task_id, what), only=what)
+
+
+def _print_gates(found: Sequence[tuple[GateJudged, str]], *, only: str) -> None:
+    from tamma.cli.render import print_lines
+
     for judged, text in found:
-        if not gate:
+        if not only:
             print_lines([f"== {judged.gate}: {judged.verdict} — {' '.join(judged.summary.split())}"])
         print_lines(text.splitlines())
-        if gate and not text:
-            typer.echo(f"gate {gate} printed nothing: {judged.verdict} — {judged.summary}", err=True)
+        if only and not text:
+            typer.echo(f"gate {only} printed nothing: {judged.verdict} — {judged.summary}", err=True)
+
+
+def _print_runs(runs: Sequence[AgentRun]) -> None:
+    from tamma.cli.render import print_lines
+
+    for run in runs:
+        if len(runs) > 1:
+            print_lines(
+                [f"== {'repair ' + str(run.turn) if run.turn else 'first run'}: {run.status or 'no end was seen'}"]
+            )
+        print_lines(run.text.splitlines())
+        if not run.text:
+            typer.echo(f"the agent printed nothing: {run.status or 'no end was seen'}", err=True)
 
 
 def _tell_made(made: Task) -> None:

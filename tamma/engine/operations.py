@@ -10,6 +10,7 @@ from tamma.core.event import AgentFinished, Event, GateJudged, TreeAudited, Work
 from tamma.core.ids import IssueRef, TaskId
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.engine.agent_output import AgentRun, agent_runs
 from tamma.engine.answers import said_since_asked
 from tamma.engine.failures import last_round, output_of
 from tamma.engine.intake import Intake
@@ -152,19 +153,33 @@ class Operations:
         Raises NoSuchTask if no gate was asked, or none of that name.
         """
         self.store.tasks.get(task_id)
-        asked = last_round(self.store.events.stream(task_stream(task_id)))
+        events = self.store.events.stream(task_stream(task_id))
+        asked = last_round(events)
         if not asked:
-            file = self.store.events.archived_in(task_stream(task_id))
-            raise NoSuchTask(
-                f"no gate was asked about task {task_id}" + (" that is known here" if file else ""),
-                why=f"its events were archived in {file}" if file else "",
-                fix=f"see `tamma explain {task_id}`",
-            )
+            has_run = bool(agent_runs(events, self.store.blobs))
+            printed = f"`tamma task output {task_id} agent` prints what the agent printed" if has_run else ""
+            raise self._unasked(task_id, "no gate was asked about", fix=printed)
         found = [(judged, output_of(judged, self.store.blobs)) for judged in asked if gate in ("", judged.gate)]
         if not found:
             names = ", ".join(judged.gate for judged in asked)
             raise NoSuchTask(f"no gate {gate!r} was asked about task {task_id}", fix=f"name one of these: {names}")
         return found
+
+    def agent_output(self, task_id: TaskId) -> list[AgentRun]:
+        """What the agent printed in each of its runs of the newest attempt that had one. Raises NoSuchTask if none had."""
+        self.store.tasks.get(task_id)
+        runs = agent_runs(self.store.events.stream(task_stream(task_id)), self.store.blobs)
+        if not runs:
+            raise self._unasked(task_id, "no agent has run on")
+        return runs
+
+    def _unasked(self, task_id: TaskId, what: str, *, fix: str = "") -> NoSuchTask:
+        file = self.store.events.archived_in(task_stream(task_id))
+        return NoSuchTask(
+            f"{what} task {task_id}" + (" that is known here" if file else ""),
+            why=f"its events were archived in {file}" if file else "",
+            fix=fix or f"see `tamma explain {task_id}`",
+        )
 
 
 def _has_asked(task: Task, events: Sequence[Event]) -> bool:

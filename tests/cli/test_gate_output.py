@@ -11,7 +11,7 @@ from tamma.engine import failures
 from tests.cli.ends import assert_ok, assert_told
 from tests.support.project import FILES, Project
 
-BROKEN = '{ append = "calc.py", text = "broken(" }'
+BROKEN = '{ say = "I break it" }, { append = "calc.py", text = "broken(" }'
 CHECK = """
 import sys
 try:
@@ -69,6 +69,7 @@ def test_the_output_of_gates_is_printed_on_request(stopped: Project) -> None:
     quiet = assert_ok(stopped.run("task", "output", task, "quiet"))
     assert quiet.out == ""
     assert "gate quiet printed nothing: pass" in quiet.err
+    assert assert_ok(stopped.run("task", "output", task, "agent")).out == "I break it\n"
 
 
 def test_the_output_of_gates_that_were_not_asked_is_3(stopped: Project) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.attempt import Outcome, judge
-from tamma.core.errors import NotClaimable, RefusedByPolicy
-from tamma.core.event import AgentFinished, ApprovalAsked
+from tamma.core.errors import NoSuchTask, NotClaimable, RefusedByPolicy
+from tamma.core.event import AgentFinished, AgentSpoke, ApprovalAsked
 from tamma.core.ids import Oid, TaskId, WorkerId
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Task
@@ -104,3 +104,29 @@ def test_an_answer_is_refused_where_none_is_asked_for(store: PostgresStore, tmp_
     with pytest.raises(NotClaimable, match="asks nothing"):
         operations.approve(task.id, answer="the higher one")
     assert operations.approve(task.id).task.approved == COMMIT
+
+
+def test_what_the_agent_printed_is_shown_run_by_run(store: PostgresStore, tmp_path: Path) -> None:
+    """Of the newest attempt in which one ran: what was kept of it, or as far as it was heard where nobody saw its end. Where no gate
+    was asked, that is where to look."""
+    operations, task = a_task(store, tmp_path)
+    with pytest.raises(NoSuchTask, match="no agent has run"):
+        operations.agent_output(task.id)
+    attempt(store, task.id, Outcome.BLOCKED, agent=AgentStatus.BLOCKED)
+    operations.approve(task.id)
+    lease = store.claims.claim(task.id, worker=WorkerId("here:1:boot"), duration=timedelta(minutes=1)).lease
+    whole = store.blobs.put(b"all of it")
+    first = AgentFinished(
+        epoch=lease.epoch, turn=0, status="failed", detail="", exit_code=1, duration_ms=1, output=whole, output_bytes=9, files=0, lines=0
+    )  # fmt: skip
+    for fact in (
+        AgentSpoke(epoch=lease.epoch, turn=0, text="all"),
+        first,
+        AgentSpoke(epoch=lease.epoch, turn=1, text="on"),
+    ):
+        store.claims.record(lease, fact)
+    runs = operations.agent_output(task.id)
+    assert [(run.turn, run.status, run.text) for run in runs] == [(0, "failed", "all of it"), (1, "", "on")]
+    with pytest.raises(NoSuchTask) as refused:
+        operations.output(task.id)
+    assert f"tamma task output {task.id} agent" in refused.value.fix
