@@ -23,8 +23,9 @@ def agent_runs(events: Sequence[Event], blobs: Blobs) -> list[AgentRun]:
     """Those of the newest attempt in which an agent ran, in order; none where none did."""
     spoke = [e.fact for e in events if isinstance(e.fact, AgentSpoke)]
     ended = [e.fact for e in events if isinstance(e.fact, AgentFinished)]
-    newest = max((fact.epoch for fact in (*spoke, *ended)), default=0)
-    turns = sorted({fact.turn for fact in (*spoke, *ended) if fact.epoch == newest})
+    runs = {(fact.epoch, fact.turn) for fact in spoke} | {(fact.epoch, fact.turn) for fact in ended}
+    newest = max((epoch for epoch, _ in runs), default=0)
+    turns = sorted(turn for epoch, turn in runs if epoch == newest)
     return [_run(newest, turn, spoke, ended, blobs) for turn in turns]
 
 
