@@ -339,7 +339,7 @@ class Workers(Protocol):
         ...
 
     def beat(self, worker: WorkerId) -> None:
-        """A sign of life; brings an offline worker back online."""
+        """A sign of life; an offline worker is again what it was before (online or draining)."""
         ...
 
     def change_state(self, worker: WorkerId, state: WorkerState, *, reason: str) -> None:

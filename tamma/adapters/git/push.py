@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from tamma.adapters.git.again import again
@@ -19,12 +20,16 @@ _LOST_RACE: Final = re.compile(
     r"|incorrect old value|needs force",
     re.IGNORECASE,
 )
+# The same words come from a remote that cannot write its refs: a lock that a killed git left, a full disk, somebody else's folder.
+_UNWRITTEN: Final = re.compile(r"cannot lock ref|failed to update ref", re.IGNORECASE)
 # Nobody moved our branch: a ref stands where its name needs a folder, or the other way about (refs/heads/tamma).
 _BLOCKED: Final = re.compile(r"'(?P<ref>refs/[^'\s]+)' exists; cannot create '")
 
 
-def push_commit(git: Git, url: str, commit: Oid, *, branch: str, expected: Oid | None) -> PushResult:
-    """One exact argument list; ``git`` must already be able to reach the remote."""
+def push_commit(
+    git: Git, url: str, commit: Oid, *, branch: str, expected: Oid | None, find_head: Callable[[], Oid | None]
+) -> PushResult:
+    """One exact argument list; ``git`` must already be able to reach the remote. ``find_head`` asks it where the branch is."""
     if not is_safe_branch(branch):
         raise RefusedByPolicy(f"branch {branch!r} is never pushed to", why="Tamma pushes to branches of its own only")
     assert _OID.fullmatch(commit), commit
@@ -57,6 +62,9 @@ def push_commit(git: Git, url: str, commit: Oid, *, branch: str, expected: Oid |
             why=f"{blocking['ref']} is there, and git keeps no branch below or above another's name",
             fix=f"rename or delete {blocking['ref']} at the remote, then `tamma task retry`",
         )
+    if _UNWRITTEN.search(summary) and find_head() == expected:
+        failed = GitFailed(["push"], code=said.code, stderr=f"{said.stderr}\n{summary}")
+        raise remote_error(failed, doing=f"pushing {branch}")
     if _LOST_RACE.search(summary):
         return PushResult.REJECTED
     raise PermanentError(

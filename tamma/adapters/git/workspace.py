@@ -153,7 +153,10 @@ class GitWorkspace:
         with self._local("preparing to push"):
             pass
         git = self._git.reaching(self._mirror.transport)
-        return push_commit(git, self._mirror.remote.url, commit, branch=branch, expected=expected)
+        return push_commit(
+            git, self._mirror.remote.url, commit, branch=branch, expected=expected,
+            find_head=lambda: self.branch_head(branch),
+        )  # fmt: skip
 
     def branch_head(self, branch: str) -> Oid | None:
         """See the port."""

@@ -10,7 +10,7 @@ from typing import Final
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.sql import POSITION, WORKER_COLUMNS, WORKER_TAG, append
-from tamma.core.event import WorkerRegistered, WorkerStateChanged
+from tamma.core.event import WorkerRegistered, WorkerStateChanged, worker_stream
 from tamma.core.ids import WorkerId
 from tamma.core.worker import WorkerRecord, WorkerRole, WorkerState
 
@@ -40,6 +40,8 @@ _REGISTER: Final = f"""WITH told AS MATERIALIZED
     SELECT 1 FROM w"""
 _BEAT: Final = "UPDATE worker SET last_beat_at = tamma_now() WHERE id = %(worker)s AND state IN ('online', 'draining')"
 _BACK: Final = _changed("state = 'offline'")
+_BEFORE: Final = f"""SELECT data->>'state' FROM event WHERE stream = %(stream)s
+    AND data->>'state' IN ('{WorkerState.ONLINE}', '{WorkerState.DRAINING}') ORDER BY version DESC LIMIT 1"""
 _CHANGE: Final = _changed("state NOT IN (%(state)s, 'gone')")
 IS_SILENT: Final = "state IN ('online', 'draining') AND last_beat_at < tamma_now() - %(patience)s::interval"
 _EXPIRE: Final = _changed(IS_SILENT)
@@ -78,9 +80,11 @@ class PostgresWorkers:
             self.beat(worker)
 
     def beat(self, worker: WorkerId) -> None:
-        """A sign of life; brings an offline worker back online. Nothing for one that is gone or was never here."""
-        if self._pool.run(_BEAT, {"worker": rows.text(worker)}) == 0:
-            self._change(_BACK, worker, WorkerState.ONLINE, "it gave a sign of life")
+        """A sign of life; an offline worker is again what it was before. Nothing for one that is gone or was never here."""
+        me = {"worker": rows.text(worker)}
+        is_away = self._pool.run(_BEAT, me) == 0
+        if is_away and self._change(_BACK, worker, self._state_before(worker), "it gave a sign of life"):
+            self._pool.run(_BEAT, me)
 
     def change_state(self, worker: WorkerId, state: WorkerState, *, reason: str) -> None:
         """A no-op if it is in that state already, or gone."""
@@ -95,6 +99,11 @@ class PostgresWorkers:
         """Newest first; no states means all."""
         wanted = {"states": [state.value for state in states or WorkerState], "limit": limit}
         return [rows.worker_of(row) for row in self._pool.all(_LIST, wanted)]
+
+    def _state_before(self, worker: WorkerId) -> WorkerState:
+        """Before it went offline: who was to give its tasks back is to do so still."""
+        row = self._pool.one(_BEFORE, {"stream": worker_stream(worker)})
+        return WorkerState.ONLINE if row is None else WorkerState(row[0])
 
     def _change(
         self, statement: str, worker: WorkerId, state: WorkerState, reason: str, *, patience: timedelta = timedelta()

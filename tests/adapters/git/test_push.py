@@ -53,6 +53,20 @@ def test_push_replaces_only_what_was_expected(world: World) -> None:
     assert world.heads() == {"refs/heads/main": ws.base.commit, "refs/heads/tamma/1": second}
 
 
+def test_a_remote_that_cannot_write_its_refs_is_no_race(world: World) -> None:
+    """A lock that a killed git left there: nobody moved the branch, so no human is sent to look for a stranger's commits."""
+    ws = world.open()
+    (ws.folder / "README.md").write_text("one\n")
+    commit = ws.capture(message="one").commit
+    lock = world.origin / "refs/heads/tamma/1.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    with pytest.raises(TransientError, match="pushing tamma/1 failed"):
+        ws.push(commit, branch="tamma/1", expected=None)
+    lock.unlink()
+    assert ws.push(commit, branch="tamma/1", expected=None) is PushResult.MOVED
+
+
 def test_unsafe_branches_are_never_pushed(world: World) -> None:
     """Refused before git is started; the remote stays as it is."""
     ws = world.open()

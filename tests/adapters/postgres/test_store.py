@@ -101,6 +101,23 @@ def test_a_worker_goes_offline_and_comes_back(world: World) -> None:
     assert states == ["offline", "online"]
 
 
+def test_a_drain_outlives_a_time_without_beats(world: World) -> None:
+    """Its machine slept; whoever was told to give its tasks back is told so still, until it is gone or called online."""
+    workers = world.store.workers
+    register(world)
+    workers.change_state(ANN, WorkerState.DRAINING, reason="the host is needed")
+    with world.later(by=4 * MINUTE) as later:
+        assert later.workers.expire(ANN, beat=MINUTE, missed_beats_max=3)
+        later.workers.beat(ANN)
+        assert [found.state for found in later.workers.list()] == [WorkerState.DRAINING]
+        assert not later.workers.expire(ANN, beat=MINUTE, missed_beats_max=3), "that was a beat"
+        later.workers.change_state(ANN, WorkerState.ONLINE, reason="it is needed no more")
+    with world.later(by=9 * MINUTE) as then:
+        assert then.workers.expire(ANN, beat=MINUTE, missed_beats_max=3)
+        then.workers.beat(ANN)
+        assert [found.state for found in then.workers.list()] == [WorkerState.ONLINE]
+
+
 def test_what_a_registration_and_a_beat_say_is_the_time_of_the_database(world: World) -> None:
     """A second registration is a sign of life, a change of state is none."""
     with world.later(by=MINUTE) as first:
