@@ -6,6 +6,7 @@ It trusts the file system: whoever can write the files can speak as anyone.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ _TRIES_MAX: Final = 20
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 # A change numbered like this was put there by somebody; counting on from it would leave the names that are changes.
 _STRAY_DIGITS: Final = 10
+_SWAP_SECONDS_MAX: Final = 0.3
 _LIVE: Final = (ChangeState.OPEN, ChangeState.DRAFT)
 
 
@@ -139,12 +141,17 @@ class LocalForge:
         return IssuePage(issues=tuple(issues), malformed=tuple(malformed[:limit]), next=goes_on)
 
     def issue(self, ref: IssueRef) -> Issue:
-        """Read anew; a blocker whose file cannot be read counts as still open."""
+        """Read anew; a blocker whose file cannot be read counts as still open. One that is not there is looked for again for a
+        moment: editors and `git pull` take a file away before they put the new one in its place."""
         place = self._place(ref.repository)
-        found = self._told(place, ref.number, blockers=partial(_is_blocking, place.issues))
+        give_up_at = time.monotonic() + _SWAP_SECONDS_MAX
+        while (found := self._told(place, ref.number, blockers=partial(_is_blocking, place.issues))) is None:
+            if time.monotonic() >= give_up_at:
+                raise _no_issue(ref)
+            time.sleep(_SWAP_SECONDS_MAX / 10)
         if isinstance(found, Issue):
             return found
-        raise _no_issue(ref) if found is None else _unreadable(ref, found)
+        raise _unreadable(ref, found)
 
     def comments(self, ref: IssueRef) -> Sequence[Comment]:
         """Those in the issue's front matter."""

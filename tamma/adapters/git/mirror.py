@@ -67,6 +67,8 @@ class Mirror:
             with self._lock() as hold:
                 if self._head(ref) != commit:
                     self._fetch(branch, commit, hold=hold)
+                    # The branch may have moved since it was asked for; where it was rewritten, what was told is not here.
+                    commit = Oid(self._head(ref) or commit)
         return Base(branch=branch, commit=commit, tree=self._tree(commit, branch))
 
     def rebuild(self, branch: str, commit: Oid) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tamma.adapters.forges.document import Document, parse
 from tamma.adapters.forges.folder import SETTLED_SECONDS, locked
 from tamma.adapters.forges.local import LocalForge
-from tamma.core.errors import ConfigError, PermanentError, TransientError
+from tamma.core.errors import ConfigError, NoSuchTask, PermanentError, TransientError
 from tests.contracts.forge_contract import a_draft
 from tests.contracts.test_local_forge import LocalWorld
 from tests.support.project import wait_until
@@ -48,6 +49,20 @@ def start(tmp_path: Path, name: str) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", WRITER, str(tmp_path), name]
     env = {"PYTHONPATH": str(REPOSITORY), "PATH": os.defpath}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=env)
+
+
+def test_an_issue_whose_file_is_being_swapped_is_not_gone(world: LocalWorld) -> None:
+    """vim and `git pull` take it away for a moment; work that passed its gates was called off for that."""
+    ref = world.create_issue(title="still there")
+    file = world.issues / f"{ref.number}.md"
+    aside = file.rename(file.with_suffix(".aside"))
+    back = threading.Timer(0.01, aside.rename, [file])
+    back.start()
+    assert world.forge.issue(ref).title == "still there"
+    back.join()
+    file.unlink()
+    with pytest.raises(NoSuchTask):
+        world.forge.issue(ref)
 
 
 def test_processes_at_once_lose_and_double_nothing(world: LocalWorld, tmp_path: Path) -> None:

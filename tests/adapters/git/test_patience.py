@@ -16,7 +16,7 @@ import pytest
 from tamma.adapters.git import GitWorkspaces, Transport
 from tamma.core.errors import TransientError
 from tamma.ports.workspace import Remote
-from tests.adapters.git.conftest import World
+from tests.adapters.git.conftest import IDENTITY, World, git
 from tests.adapters.git.test_mirror import mirror_of
 
 SECONDS_MAX = 10.0
@@ -49,6 +49,15 @@ def an_ssh_that(world: World, does: str) -> GitWorkspaces:
 def by_ssh(world: World) -> Remote:
     """The same repository, at the end of a connection."""
     return Remote(name="demo", url=f"ssh://example.org{world.origin}")
+
+
+def test_a_base_that_is_rewritten_between_question_and_fetch_is_the_new_one(world: World) -> None:
+    """A force-push in that moment: the mirror was cloned anew for a commit that is nowhere, and a human asked to remove it."""
+    new = git(*IDENTITY, "commit-tree", "-m", "rewritten", "main^{tree}", cwd=world.origin)
+    workspaces = a_git_that(world, f"git --git-dir {world.origin} update-ref refs/heads/main {new}", on="fetch")
+    (world.tmp / "armed").touch()
+    base = workspaces.fetch_base(world.remote)
+    assert (base.commit, workspaces.fetch_base(world.remote).commit) == (new, new)
 
 
 @pytest.mark.parametrize("verb", ["read-tree", "fetch", "ls-remote"])
