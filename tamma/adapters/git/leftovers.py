@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from tamma.adapters.git.command import Git, GitFailed
 from tamma.adapters.git.gitdir import drop_traps
+from tamma.adapters.proc.locks import take_now
 from tamma.core.errors import ConfigError, TransientError
 from tamma.core.ids import TaskId, parse_task_id
 
@@ -33,12 +35,23 @@ def tasks_with_commits(git: Git, mirrors: Path) -> set[TaskId]:
 
 
 def release(git: Git, mirrors: Path, task_id: TaskId) -> None:
-    """Keep the task's commit no longer."""
+    """Keep the task's commit no longer; where another works on the mirror it stays a leftover, for the next time."""
     for mirror in mirrors.glob("*.git"):
         here = git.at(mirror)
         if task_id in _kept_in(here, mirror):
-            with contextlib.suppress(GitFailed, OSError):
-                here.run("update-ref", "-d", f"{KEPT}{task_id}")
+            with contextlib.suppress(GitFailed, OSError), mirror_lock(mirror) as lock:
+                if take_now(lock):
+                    here.run("update-ref", "-d", f"{KEPT}{task_id}")
+
+
+@contextlib.contextmanager
+def mirror_lock(mirror: Path) -> Iterator[int]:
+    """What whoever writes to a mirror locks first: the descriptor, free again when it is closed."""
+    fd = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def pack(mirror: Path, git: Git, *, workspaces: Path) -> None:

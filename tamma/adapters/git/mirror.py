@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from tamma.adapters.git.again import again
 from tamma.adapters.git.command import Git, GitFailed, Transport
 from tamma.adapters.git.gitdir import drop_traps, harden, is_regular, rescuable, traps
-from tamma.adapters.git.leftovers import KEPT, pack
+from tamma.adapters.git.leftovers import KEPT, mirror_lock, pack
 from tamma.adapters.git.trouble import disk_error, is_damage, is_missing, local_error, remote_error
 from tamma.adapters.proc.locks import take
 from tamma.adapters.proc.removal import remove_tree
@@ -263,8 +262,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[tuple[int, ...]]:
-        fd = os.open(self.folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
+        with mirror_lock(self.folder) as fd:
             if not take(fd, seconds=_LOCK_SECONDS, should_stop=self.git.should_stop):
                 is_stopped = self.git.should_stop()
                 raise TransientError(
@@ -275,8 +273,6 @@ class Mirror:
                     fix="" if is_stopped else "look for a hanging git fetch",
                 )
             yield (fd,)
-        finally:
-            os.close(fd)
 
 
 def is_branch(name: str) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from tamma.adapters.postgres.drafts import draft_at, publish, sync_folder
 from tamma.core.errors import ConfigError, of_os_error
 
 # Where a process may die; not in engine.failpoints, since no attempt comes by.
@@ -51,8 +51,7 @@ class Draft:
 
     def publish(self, name: str) -> None:
         """Give it its name, for good."""
-        self.path.replace(self.path.with_name(name))
-        _sync_folder(self.path.parent)
+        publish(self.path, self.path.with_name(name))
 
 
 def name_of(archive: int, sha256: str) -> str:
@@ -69,17 +68,10 @@ def drafted(folder: Path) -> Iterator[Draft]:
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, mode=0o700)
-            _sync_folder(folder.parent)
-        _sweep(folder)
+            sync_folder(folder.parent)
         path = folder / _DRAFT.format(uuid4().hex)
-        lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with draft_at(path, like=_DRAFT.format("*")):
             yield Draft(path=path)
-        finally:
-            with suppress(FileNotFoundError):
-                path.unlink()
-            os.close(lock)
     except OSError as error:
         known = of_os_error(error, doing=f"writing an archive to {folder}")
         raise known or ConfigError(
@@ -102,25 +94,3 @@ def lines_of(path: Path) -> list[str]:
             return source.read().removesuffix("\n").split("\n")  # not splitlines: texts may hold other ends of lines
     except zlib.error as error:
         raise ValueError(str(error)) from error
-
-
-def _sweep(folder: Path) -> None:
-    """Drafts whose writer is dead: nobody holds their lock."""
-    for path in folder.glob(_DRAFT.format("*")):
-        with suppress(FileNotFoundError):
-            found = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(found)
-
-
-def _sync_folder(folder: Path) -> None:
-    found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(found)
-    finally:
-        os.close(found)

@@ -8,14 +8,14 @@ and goes into any Postgres that Tamma runs on. It holds all texts and patches, s
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
-import os
 import re
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from psycopg import sql
 
 from tamma.adapters.postgres import migrate, rows
 from tamma.adapters.postgres.connect import PATIENT, connect_raw, translate_errors, with_database
+from tamma.adapters.postgres.drafts import draft_at, publish
 from tamma.adapters.postgres.revision import HEAD
 from tamma.adapters.postgres.verify import Report, verify
 from tamma.core.errors import ConfigError
@@ -147,8 +148,10 @@ def prove(url: str, source: Path) -> Report:
 
     Raises ConfigError if the role may not create a database, and what ``put_back`` raises.
     """
-    name = f"tamma_proof_{uuid4().hex[:12]}"
     with translate_errors(), connect_raw(url, application_name="tamma restore", timeouts=PATIENT) as connection:
+        _drop_dead_proofs(connection)
+        name = f"{_proofs_of(connection)}{uuid4().hex[:12]}"
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
         try:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
@@ -167,6 +170,25 @@ def prove(url: str, source: Path) -> Report:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def _proofs_of(connection: psycopg.Connection[Any]) -> str:
+    """How the scratch databases of proofs that were begun from this database are called; a proof locks its name here."""
+    row = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+    assert row is not None
+    return f"tamma_proof_{row[0]}_"
+
+
+def _drop_dead_proofs(connection: psycopg.Connection[Any]) -> None:
+    """What killed proofs left: nobody holds their name."""
+    found = connection.execute(
+        "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [_proofs_of(connection)]
+    ).fetchall()
+    for (name,) in found:
+        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
+        if row is not None and row[0]:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+
+
 @contextmanager
 def _made_whole(target: Path) -> Iterator[Path]:
     """A file beside ``target`` that takes its name when all is on disk, and is gone if anything fails."""
@@ -178,18 +200,13 @@ def _made_whole(target: Path) -> Iterator[Path]:
         )
     unfinished = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     try:
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        yield unfinished
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(target)
+        with draft_at(unfinished, like=f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}"):
+            yield unfinished
+            publish(unfinished, target)
     except OSError as error:
         raise ConfigError(
             f"{target} cannot be written", why=str(error), fix="name a file in a folder with room"
         ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 @contextmanager

@@ -118,8 +118,8 @@ class PostgresEvents:
         if not self._wait_for_writers():
             raise TransientError(
                 "the end of the log is not known yet",
-                why="a transaction has been open for too long",
-                fix="try again; pg_stat_activity names the session",
+                why="a transaction that writes has been open for too long, in this database or another of the server",
+                fix="try again; pg_stat_activity names the session (backend_xid, datname)",
             )
         return last
 

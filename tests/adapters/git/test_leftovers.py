@@ -6,6 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
+from tamma.adapters.git.leftovers import mirror_lock
+from tamma.adapters.proc.locks import take_now
 from tamma.core.ids import TaskId
 from tests.adapters.git.conftest import World, git
 from tests.adapters.git.test_mirror import mirror_of
@@ -61,6 +63,19 @@ def test_what_nothing_names_goes_when_it_is_old_and_nobody_borrows_it(world: Wor
     ]
     with world.workspaces.open(world.remote, base, task_id=world.task, epoch=1) as ws:
         assert ws.capture(message="m").is_empty
+
+
+def test_nothing_is_released_while_another_works_on_the_mirror(world: World) -> None:
+    """Two writers of one mirror's refs would lose each other's; the commit is a leftover still, and goes the next time."""
+    other = TaskId(str(uuid.UUID(int=8)))
+    ws = world.open()
+    world.workspaces.keep(world.remote, ws.base.commit, name=other)
+    with mirror_lock(mirror_of(world)) as lock:
+        assert take_now(lock)
+        world.workspaces.discard(other)
+        assert world.workspaces.leftovers() == (world.task, other)
+    world.workspaces.discard(other)
+    assert world.workspaces.leftovers() == (world.task,)
 
 
 def test_a_task_s_leftovers_are_found_and_discarded_and_a_living_attempt_s_are_not(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import pytest
 
 from tamma.adapters.postgres import migrate
 from tamma.adapters.postgres.backup import prove, put_back, take
-from tamma.adapters.postgres.connect import with_database
+from tamma.adapters.postgres.connect import connect_raw, with_database
 from tamma.adapters.postgres.verify import heads, verify
 from tamma.core.errors import ConfigError
 from tests.adapters.postgres.store_world import World, open_store
@@ -85,6 +86,33 @@ def test_a_backup_beside_writers_is_of_one_moment(lived: World, tmp_path: Path) 
         for writer in writers:
             writer.join(timeout=60)
     assert databases(lived.url) == set()
+
+
+def test_what_killed_backups_left_goes_with_the_next_and_what_living_ones_hold_stays(
+    lived: World, tmp_path: Path
+) -> None:
+    """Drafts and scratch databases hold every text there is: they are known by their name, and dead if nobody holds its lock."""
+    file = tmp_path / "b.tamma"
+    dead, alive = tmp_path / ".b.tamma.0123abcd", tmp_path / ".b.tamma.4567abcd"
+    others = [tmp_path / ".b.tamma.notadraft", tmp_path / ".c.tamma.0123abcd"]
+    for path in (dead, alive, *others):
+        path.touch()
+    with (
+        alive.open("rb") as held,
+        connect_raw(lived.url, application_name="test") as holder,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        [[oid]] = holder.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchall()
+        names = [f"tamma_proof_{oid}_dead", f"tamma_proof_{oid}_alive", f"tamma_proof_{oid}0_other"]
+        for name in names:
+            holder.execute(f"CREATE DATABASE {name}")
+        holder.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [names[1]])
+        take(lived.url, file)
+        prove(lived.url, file)
+        assert {path for path in tmp_path.iterdir() if path.name.startswith(".")} == {alive, *others}
+        assert databases(lived.url) == set(names[1:])
+        for name in names[1:]:
+            holder.execute(f"DROP DATABASE {name}")
 
 
 def damage(file: Path, member: str, content: bytes | None) -> None:
