@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from tamma.cli.ending import put
 from tamma.cli.render import event_json, event_line
+from tamma.cli.tally import Tally
 from tamma.core.errors import TransientError
 from tamma.core.event import (
     AgentSpoke,
@@ -56,6 +57,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._view = _LiveView(self._console) if self._console.is_terminal and not as_json else None
         self._cursor = 0
         self._is_read = True
+        self.tally = Tally()
 
     def __enter__(self) -> Progress:
         """Start following."""
@@ -105,6 +107,7 @@ class Progress(AbstractContextManager["Progress"]):
             return
 
     def _show(self, event: Event) -> None:
+        self.tally.add(event)
         if self._view:
             self._view.show(event)
         elif self._is_read and (self._as_json or not isinstance(event.fact, _QUIET)):

@@ -212,8 +212,8 @@ def task_output(
     what: Annotated[
         str,
         typer.Argument(
-            help="Only this gate's, or `agent`: the agent's, run by run; without it, each gate's, headed.",
-            metavar="GATE|agent",
+            help="A gate: only what that printed; `agent`: what the agent printed, run by run. Without it, each gate's, headed.",
+            metavar="WHOSE",
         ),
     ] = "",
 ) -> None:

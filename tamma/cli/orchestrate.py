@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tamma.cli.ending import put
 from tamma.cli.options import Globals
 from tamma.cli.work import LogJson
 from tamma.core.errors import ConfigError, ExitCode
@@ -74,7 +75,11 @@ def _run(
             loop.report = progress.say
             for line in session.troubles:
                 progress.say(line)
-            return loop.run(mode)
+            exit_code = loop.run(mode)
+        if until_idle and not as_json:  # once the log was read to its end
+            is_idle = exit_code is ExitCode.DELIVERED and not loop.interruption.is_set
+            put(f"{'idle' if is_idle else 'ended'}: {progress.tally.told()}")
+        return exit_code
 
 
 def _dry_run(globals_: Globals, *, workers: int | None, as_json: bool) -> int:

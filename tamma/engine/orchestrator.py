@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from typing import Final
 
 from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
+from tamma.core.moment import local
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import BY_LABEL
 from tamma.core.words import counted
@@ -79,6 +80,7 @@ class Orchestrator:
     _signalled_at: float = 0.0
     _tidy_at: float = 0.0
     _pause: timedelta = timedelta(0)
+    _first_due: datetime | None = None
 
     def __post_init__(self) -> None:
         self._told = Told(lambda line: self.report(line))
@@ -130,6 +132,8 @@ class Orchestrator:
                     if end.why:
                         self.report(end.why)
                     return end.exit_code
+                if self._first_due is not None:
+                    self._told.once(f"waiting for a retry: the next is due at {local(self._first_due)}")
             # Who will not stay looks at all pages at once; who does, at one per tick.
             if mode is Mode.FOREVER or not has_looked or self._has_round or self._rest.is_whole:
                 self._wait()
@@ -174,7 +178,7 @@ class Orchestrator:
             self._perform_safely(action)
             self.supervisor.alive()
         self._mention(sighting)
-        due_in = sighting.view.due_in
+        due_in, self._first_due = sighting.view.due_in, sighting.view.first_due
         self._pause = self.tick_interval if due_in is None else max(SHORTEST_PAUSE, min(self.tick_interval, due_in))
         self._take_stock(sighting, actions)
         return actions

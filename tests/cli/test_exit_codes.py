@@ -228,7 +228,8 @@ def test_20_when_another_attempt_took_over(project: Project) -> None:
     task = added(project)
     zombie = project.start("work", "--task-id", task, env={"TAMMA_FAILPOINTS": "publish.after_enter=stop"})
     wait_until(lambda: is_stopped(zombie.pid))
-    assert_ok(project.run("orchestrate", "--until-idle"))
+    idle = assert_ok(project.run("orchestrate", "--until-idle"))
+    assert idle.out.splitlines()[-1] == "idle: 1 delivered; `tamma status` shows each"
     assert project.state() == ("succeeded", "delivered")
     refs, told = project.refs(), len(project.events())
     zombie.send_signal(signal.SIGCONT)

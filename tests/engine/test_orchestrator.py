@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,12 +11,16 @@ import pytest
 
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.adapters.system import SystemClock
+from tamma.core.attempt import Outcome, judge
 from tamma.core.errors import ConfigError, ExitCode, PermanentError, TransientError
 from tamma.core.event import task_stream
 from tamma.core.ids import IssueRef, WorkerId
 from tamma.core.issue import Comment
+from tamma.core.moment import local
+from tamma.core.policy import RetryPolicy
 from tamma.core.task import Notice, TaskState
 from tamma.engine.orchestrator import Mode
+from tamma.ports.workspace import Remote
 from tests.contracts.memory_forge import MemoryForge
 from tests.engine.loop_world import a_loop
 from tests.support.project import wait_until
@@ -212,3 +217,27 @@ def test_a_worker_that_does_not_stop_is_killed(store: PostgresStore, tmp_path: P
         "draining: 1 worker running, press Ctrl-C again to stop them",
         "1 worker did not stop within 0.1 s: killed",
     ]
+
+
+def test_waiting_until_idle_tells_once_when_the_retry_is_due(store: PostgresStore, tmp_path: Path) -> None:
+    """However often it looks meanwhile: who started it sees that it waits, and for what."""
+    forge = MemoryForge(name="local")
+    loop = a_loop(store, forge, tmp_path)
+    task = loop.intake.find_or_create(forge.add_issue(), asked_by="label")
+    claim = store.claims.claim(task.id, worker=WorkerId("there:1:boot"), duration=timedelta(minutes=1))
+    hour = RetryPolicy(backoff_base=timedelta(hours=1), backoff_max=timedelta(hours=1))
+    waiting = store.claims.settle(
+        claim.lease, judge(Outcome.AGENT_FAILED, claim.task.counters, hour, chance=0), reason="why"
+    )
+    assert waiting.run_after is not None
+    told, looks, found = list[str](), list[int](), forge.repositories()
+
+    def look() -> Sequence[Remote]:
+        looks.append(1)
+        if len(looks) == 5:
+            loop.signal(ExitCode.SIGTERM)
+        return found
+
+    loop.report, forge.repositories = told.append, look  # type: ignore[method-assign]
+    loop.run(Mode.UNTIL_IDLE)
+    assert told == [f"waiting for a retry: the next is due at {local(waiting.run_after)}"]
