@@ -155,7 +155,8 @@ def _explained(found: Explanation) -> list[str]:
             lines.append(indented(f"    {story.reason}", by=6))
     if found.change:
         state = f", {found.change['state']}" if found.change["state"] else ""
-        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}")
+        earlier = ", of an earlier task" if found.task and found.task["id"] != found.change["task"] else ""
+        lines.append(f"  change: {found.change['id']} {found.change['url']} ({found.change['branch']}){state}{earlier}")
     if found.archived:
         lines.append(f"  archived: its attempts are in {found.archived}")
     first, *others = found.next.split("; ")  # a command each

@@ -153,7 +153,14 @@ def task_retry(ctx: typer.Context, which: TaskArgument) -> None:
     from tamma import bootstrap
 
     with bootstrap.open_session(ctx.obj.config) as session:
-        _tell_made(session.operations.retry(session.lookup.task_id(which)))
+        made = session.operations.retry(session.lookup.task_id(which))
+        change = session.operations.open_change(made.ref)
+    _tell_made(made)
+    if change is not None:
+        typer.echo(
+            f"change {change.id} for it is open ({change.url}): what the new task delivers replaces its commits",
+            err=True,
+        )
 
 
 @task.command("cancel")

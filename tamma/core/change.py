@@ -41,6 +41,11 @@ class Change:
     issue: IssueRef | None = None
     url: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits for a human's decision."""
+        return self.state in (ChangeState.OPEN, ChangeState.DRAFT)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeDraft:

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from tamma.core.attempt import Phase
-from tamma.core.change import ChangeState
-from tamma.core.errors import ConfigError, NoSuchTask, PermanentError, TransientError
+from tamma.core.change import Change, ChangeState, find_markers
+from tamma.core.errors import ConfigError, NoSuchTask, PermanentError, TammaError, TransientError
 from tamma.core.event import (
     AgentFinished,
     ChangeDelivered,
@@ -23,7 +23,7 @@ from tamma.core.event import (
     WorkSalvaged,
     task_stream,
 )
-from tamma.core.ids import IssueRef, TaskId
+from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.issue import Issue, IssueState
 from tamma.core.moment import local
 from tamma.core.selection import Reason, Why
@@ -62,7 +62,8 @@ class AttemptStory:
 class Explanation:
     """The whole answer. ``status`` is one sentence; ``next`` says what to do, or that nothing needs to be done.
 
-    The change's ``state`` is the forge's word of now, None where it could not be asked. ``archived`` names the file that the
+    The change is the task's, or the newest that an earlier task left; its ``state`` is the forge's word of now, None where it
+    could not be asked. ``archived`` names the file that the
     task's events went to.
     """
 
@@ -126,7 +127,7 @@ class Explainer:
         events = self.store.events.stream(task_stream(task.id)) if task else ()
         is_cut = task is not None and len(events) < task.version
         delivered = next((e.fact for e in reversed(events) if isinstance(e.fact, ChangeDelivered)), None)
-        state = self._state_now(ref, delivered) if delivered else None
+        change, fault = self._change_now(ref, delivered) if task else (None, None)
         attempts = attempts_of(events)
         for story in attempts[-1:]:
             story.failures = failures(events, self.store.blobs, epoch=story.epoch)
@@ -134,22 +135,27 @@ class Explainer:
             issue=str(ref),
             title=title,
             status=self._status(task, reasons),
-            next=_after_review(task, state, is_closed=is_closed) or self._next(ref, task, reasons or (), events),
+            next=_after_review(task, change, fault, is_closed=is_closed)
+            or self._next(ref, task, reasons or (), events),
             reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons or ()],
             task=describe_task(task) if task else None,
             attempts=attempts,
-            change=_describe_change(delivered, state) if delivered else None,
-            trouble=trouble,
+            change=_describe_change(task, delivered, change),
+            trouble=trouble or (str(fault) if fault else ""),
             archived=self.store.events.archived_in(task_stream(task.id)) if task and is_cut else None,
         )
 
-    def _state_now(self, ref: IssueRef, delivered: ChangeDelivered) -> ChangeState | None:
-        """Of a delivered change, on the forge; None where it is not there or cannot be asked for."""
+    def _change_now(
+        self, ref: IssueRef, delivered: ChangeDelivered | None
+    ) -> tuple[Change | None, PermanentError | TransientError | ConfigError | None]:
+        """What the task delivered, as the forge has it now; where it delivered nothing, the newest of ours for the issue, which an
+        earlier task may have left. None where there is none, or with why it cannot be asked for."""
         try:
-            found = self.forge.changes(ref.repository, head=delivered.branch)
-        except (PermanentError, TransientError, ConfigError):
-            return None
-        return next((change.state for change in found if change.id == delivered.change), None)
+            found = self.forge.changes(ref.repository, head=delivered.branch if delivered else branch_name(ref))
+        except (PermanentError, TransientError, ConfigError) as error:
+            return None, error
+        ours = (c for c in found if (c.id == delivered.change if delivered else c.author == self.forge.user))
+        return next(ours, None), None
 
     def _next(self, ref: IssueRef, task: Task | None, reasons: Sequence[Reason], events: Sequence[Event]) -> str:
         if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
@@ -221,13 +227,16 @@ class Explainer:
         return "an orchestrator has to be running; a slot is free"
 
 
-def _after_review(task: Task | None, state: ChangeState | None, *, is_closed: bool) -> str:
-    """What is left to do once a human decided about the delivered change; empty before that."""
-    if task is None or task.state is not TaskState.SUCCEEDED:
+def _after_review(task: Task | None, change: Change | None, fault: TammaError | None, *, is_closed: bool) -> str:
+    """What is left to do once a human decided about the issue's change, or spoiled it; empty before that."""
+    if task is None or not task.is_terminal:
         return ""
-    if state is ChangeState.MERGED:
+    is_done = task.state is TaskState.SUCCEEDED
+    if is_done and isinstance(fault, PermanentError):
+        return fault.fix
+    if change is not None and change.state is ChangeState.MERGED and (is_done or is_closed):
         return "nothing: the change was merged" + ("" if is_closed else "; close the issue if that settles it")
-    if state is ChangeState.CLOSED:
+    if change is not None and change.state is ChangeState.CLOSED and is_done:
         return f"nothing: the change was closed unmerged; `tamma task retry {task.ref}` asks for another"
     return ""
 
@@ -299,6 +308,16 @@ def _add(story: AttemptStory, event: Event) -> None:
             pass
 
 
-def _describe_change(fact: ChangeDelivered, state: ChangeState | None) -> dict[str, str | None]:
-    place = {"id": fact.change, "url": fact.url, "branch": fact.branch, "commit": fact.commit}
-    return place | {"state": state.value if state else None}
+def _describe_change(
+    task: Task | None, delivered: ChangeDelivered | None, now: Change | None
+) -> dict[str, str | None] | None:
+    if task is None or (delivered is None and now is None):
+        return None
+    state = now.state.value if now else None
+    if delivered is not None:
+        place = {"id": delivered.change, "url": delivered.url, "branch": delivered.branch, "commit": delivered.commit}
+        return place | {"state": state, "task": task.id}
+    assert now is not None
+    marker = next(iter(find_markers(now.body)), None)
+    of = {"commit": marker.head, "task": marker.task} if marker else {"commit": None, "task": None}
+    return {"id": now.id, "url": now.url, "branch": now.head, "state": state, **of}

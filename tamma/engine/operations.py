@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable, RefusedByPolicy
+from tamma.core.change import Change
+from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable, PermanentError, RefusedByPolicy, TransientError
 from tamma.core.event import AgentFinished, Event, GateJudged, TreeAudited, WorkSalvaged, task_stream
-from tamma.core.ids import IssueRef, TaskId
+from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
 from tamma.engine.agent_output import AgentRun, agent_runs
@@ -67,6 +68,14 @@ class Operations:
         if not task.is_terminal:
             self.store.tasks.cancel(task.id, by=self.by, reason="retried from the start", epoch=task.epoch)
         return self.store.tasks.create(draft)
+
+    def open_change(self, ref: IssueRef) -> Change | None:
+        """Ours for the issue that nobody merged or closed; None where there is none, or where it cannot be asked for."""
+        try:
+            found = self.forge.changes(ref.repository, head=branch_name(ref))
+        except (PermanentError, TransientError):  # whoever asks has done what he wanted already
+            return None
+        return next((c for c in found if c.author == self.forge.user and c.is_open), None)
 
     def cancel(self, task_id: TaskId, *, reason: str) -> Task:
         """End a live task; the issue is told and loses its label. Raises NotClaimable if it has ended already."""
