@@ -126,10 +126,22 @@ def explain(
 
 
 def _explanation(session: Session, what: str) -> Explanation:
+    from tamma.core.errors import NoSuchTask
     from tamma.core.ids import IssueRef
+    from tamma.engine.lookup import nothing_named
 
-    found = session.lookup.named(what) or session.parse_issue(what)
-    return session.explainer.issue(found) if isinstance(found, IssueRef) else session.explainer.task(found)
+    lookup = session.lookup
+    found = lookup.named(what) or session.parse_issue(what)
+    if not isinstance(found, IssueRef):
+        return session.explainer.task(found)
+    try:
+        return session.explainer.issue(found)
+    except NoSuchTask as error:
+        if "#" in what:
+            raise
+        if (begun := lookup.beginning(what)) is None:
+            raise nothing_named(what) from error
+        return session.explainer.task(begun)
 
 
 def _explained(found: Explanation) -> list[str]:

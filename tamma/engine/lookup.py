@@ -20,6 +20,11 @@ _WAYS: Final = (
 )
 
 
+def nothing_named(text: str) -> NoSuchTask:
+    """Neither an issue nor a task has this name."""
+    return NoSuchTask(f"{text!r} names neither an issue nor a task", fix=_WAYS)
+
+
 def check_form(text: str) -> None:
     """Raises ConfigError for what can name no task, without asking anybody."""
     if not (_is_issue(text) or _PREFIX.fullmatch(text.lower())):
@@ -46,18 +51,30 @@ class Lookup:
         if not isinstance(found, IssueRef):
             return found
         newest = self.store.tasks.newest([found], TaskKind.RESOLVE).get(found)
-        if newest is None:
-            raise NoSuchTask(f"issue {found} has no task", fix=f"`tamma explain {found}` tells why")
-        return newest.id
+        if newest is not None:
+            return newest.id
+        if (begun := self.beginning(text)) is not None:
+            return begun
+        raise NoSuchTask(f"issue {found} has no task", fix=f"`tamma explain {found}` tells why")
 
     def named(self, text: str) -> TaskId | IssueRef | None:
         """What is named: a task by its id or the beginning of one, or an issue; None where it could only be an issue's name.
 
-        A short number alone is an issue, not the beginning of an id. Raises ConfigError for the beginning of several ids.
+        A short number alone is an issue rather than the beginning of an id. Raises ConfigError for the beginning of several ids.
         """
-        digits = text.lower()
-        if _is_issue(text):
+        if not _is_issue(text):
+            return self.beginning(text)
+        try:
             return self.parse_issue(text)
+        except ConfigError:  # of several repositories no number alone is an issue
+            if (begun := self.beginning(text)) is None:
+                raise
+            return begun
+
+    def beginning(self, text: str) -> TaskId | None:
+        """The task whose id this is or begins with, though an issue may have that number, too; None where none does. Raises
+        ConfigError for the beginning of several ids."""
+        digits = text.lower()
         if not _PREFIX.fullmatch(digits):
             return None
         if len(digits) == len("00000000-0000-0000-0000-000000000000"):

@@ -148,6 +148,7 @@ def test_explain_of_nothing_is_3(project: Project) -> None:
     """Neither an issue nor a task of that name."""
     assert_told(project.run("explain", "demo#99"), 3, "demo#99", "next:")
     assert_told(project.run("explain", project.task_id("99")), 3, "next:")
+    assert_told(project.run("explain", "0173"), 3, "neither an issue nor a task", "tamma status")
     assert_told(project.run("explain", "nowhere#1"), 2, "nowhere", "next:")
 
 

@@ -66,3 +66,13 @@ def test_the_way_to_a_first_change_is_whole(home: Path, database_url: str) -> No
     assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "my-repository")
     assert "(len(numbers) or 1)" in git("show", "trunk:stats.py", cwd=home / "tamma-work/forge/my-repository/repo.git")
     assert "\nstate: closed\n" in (home / "tamma-work/forge/my-repository/issues/1.md").read_text()
+
+
+@pytest.mark.parametrize("state", ["", "state: open\n"])
+def test_the_way_an_issue_is_closed_does_so_whatever_its_file_says(tmp_path: Path, state: str) -> None:
+    """`state` may be missing, as that of any open issue; what the text says stays."""
+    [line] = re.findall(r"^sed .*/issues/1\.md$", README, re.MULTILINE)
+    (issues := tmp_path / "tamma-work/forge/my-repository/issues").mkdir(parents=True)
+    (issues / "1.md").write_text(f"---\ntitle: one\n{state}---\nstate: of the art\n")
+    subprocess.run(["sh", "-c", line], env=GIT_ENV | {"HOME": str(tmp_path)}, check=True)
+    assert (issues / "1.md").read_text() == "---\nstate: closed\ntitle: one\n---\nstate: of the art\n"
