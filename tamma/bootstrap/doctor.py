@@ -213,7 +213,7 @@ def _gates(own: RepositoryConfig, programs: Programs) -> Check | str:
             part=f"gates of {own.name}",
             state="warning",
             detail="none: every change that stays in its budget is delivered",
-            fix="`tamma init` proposes some",
+            fix="add a [[gates]] entry to tamma.toml; docs/configuration.md has its keys",
         )
     found = [_gate(own, gate, programs) for gate in own.gates]
     told = "; ".join([", ".join(gate.name for gate in own.gates), *filter(None, dict.fromkeys(found))])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamma.config.policies import RepositoryConfig
+from tamma.config.schema import AgentKind
 from tamma.core.errors import ConfigError
 
 
@@ -53,19 +54,44 @@ class Programs:
 
     def _in_checkout(self, program: str, key: str, cwd: str, *, may_be_made: bool) -> str:
         path = place_in_checkout(program, cwd)
-        if self.in_base is None:
+        if self.in_base is None and not program.startswith("~"):
             return f"whether the checkout has {path} is not known"
-        if path in self.in_base:
+        if path in (self.in_base or ()):
             return ""
         if may_be_made:
             return f"{path} must be made by a command before it"
         beside = self.folder / program
         whole = f"write its whole path in {key}" + (f": {beside.resolve()}" if beside.is_file() else "")
+        if program.startswith("~"):
+            raise ConfigError(
+                f"{program} is not found",
+                why="a command line is no shell's: ~ stays as it is",
+                fix=f"write its whole path in {key}: {_expanded(program)}",
+            )
         raise ConfigError(
             f"{path} is not in the base commit",
             why="a path in a command line is relative to the checkout",
             fix=f"commit it, or {whole}",
         )
+
+
+def _expanded(program: str) -> str:
+    try:
+        return str(Path(program).expanduser())
+    except RuntimeError:  # of nobody who is known here
+        return "/home/…"
+
+
+def agent_trouble(own: RepositoryConfig, *, search_path: str | None, folder: Path) -> ConfigError | None:
+    """Why the repository's agent cannot be started, as far as that can be told without its base commit."""
+    if own.agent.kind is not AgentKind.COMMAND or not own.agent.argv:
+        return None
+    programs = Programs(search_path=search_path, folder=folder, in_base=None)
+    try:
+        programs.require(own.agent.argv[0], key="agent.argv")
+    except ConfigError as error:
+        return error
+    return None
 
 
 def place_in_checkout(program: str, cwd: str) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 from tamma.adapters.dispatch.local import LocalDispatcher
 from tamma.adapters.system import SystemChance, SystemClock, supervisor_of
 from tamma.bootstrap import database, parts
+from tamma.bootstrap.programs import agent_trouble
 from tamma.config.loader import Loaded, load
+from tamma.config.policies import for_repository
 from tamma.core.change import Change
-from tamma.core.errors import ExitCode
+from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
 from tamma.core.reconcile import Action
 from tamma.engine.explain import Explainer
@@ -245,8 +247,11 @@ def _dispatcher(loaded: Loaded, *, host: str) -> LocalDispatcher:
     )
 
 
-def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, tuple[Action, ...]]:
-    """What the next tick would see and do; writes and starts nothing, and looks without a database that does not run."""
+def look_ahead(
+    config: Path | None, *, workers: int | None
+) -> tuple[Sighting, tuple[Action, ...], dict[str, ConfigError]]:
+    """What the next tick would see and do, and of which repositories the agent cannot be started; writes and starts nothing, and
+    looks without a database that does not run."""
     loaded = load(config, {"limits.workers": workers})
     forge, policies = parts.forge(loaded), parts.policies(loaded)
     parts.require_work(loaded, forge)
@@ -265,7 +270,15 @@ def look_ahead(config: Path | None, *, workers: int | None) -> tuple[Sighting, t
         if not look.is_last
     ]
     sighting = replace(sighting, away=(*sighting.away, *cut))
-    return sighting, decide(sighting, policies, chance=0.5)
+    found = {
+        remote.name: agent_trouble(
+            for_repository(loaded.config, remote.name), search_path=loaded.environ.get("PATH"), folder=loaded.base
+        )
+        for remote in forge.repositories()
+        if loaded.config.limits.workers
+    }
+    troubles = {name: error for name, error in found.items() if error is not None}
+    return sighting, decide(sighting, policies, chance=0.5), troubles
 
 
 @contextmanager

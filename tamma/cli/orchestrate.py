@@ -86,14 +86,15 @@ def _dry_run(globals_: Globals, *, workers: int | None, as_json: bool) -> int:
     from tamma import bootstrap
     from tamma.cli.render import action_line, look_values, print_json, print_lines
 
-    sighting, actions = bootstrap.look_ahead(globals_.config, workers=workers)
+    sighting, actions, troubles = bootstrap.look_ahead(globals_.config, workers=workers)
     if as_json:
-        print_json(look_values(sighting, actions))
+        print_json(look_values(sighting, actions, troubles))
         return 0
     print_lines([str(action_line(action)) for action in actions] or ["nothing to do"])
     print_lines(
         [f"no new task for {c.issue.ref}: {c.against[0].text}" for c in sighting.view.prospects if c.against]
         + [f"no new task for {bad.ref}: {bad.why}" for bad in sighting.malformed]
         + [f"not looked at: {name}: {why}" for name, why in (*sighting.away, *sighting.unread)]
+        + [f"the agent of {name} cannot be started: {error}; {error.fix}" for name, error in troubles.items()]
     )
     return 0

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from tamma.core.redact import clean
 from tamma.core.tell import describe_fact, describe_notice
 
 if TYPE_CHECKING:
+    from tamma.core.errors import TammaError
     from tamma.engine.observer import Sighting
 
 _CELL_WHOLE_MAX: Final = 16
@@ -115,8 +116,8 @@ def event_json(event: Event) -> str:
     )
 
 
-def look_values(sighting: Sighting, actions: Iterable[Action]) -> dict[str, Any]:
-    """A dry run as values: what the tick would do, and what it would leave alone and why."""
+def look_values(sighting: Sighting, actions: Iterable[Action], troubles: Mapping[str, TammaError]) -> dict[str, Any]:
+    """A dry run as values: what the tick would do, what it would leave alone and why, and whose agents cannot be started."""
     return {
         "actions": [action_line(action, as_json=True) for action in actions],
         "not_selected": [
@@ -130,6 +131,7 @@ def look_values(sighting: Sighting, actions: Iterable[Action]) -> dict[str, Any]
         ],
         "malformed": [{"issue": str(bad.ref), "why": bad.why} for bad in sighting.malformed],
         "away": [{"what": str(what), "why": why} for what, why in (*sighting.away, *sighting.unread)],
+        "agents": [{"repository": name, "why": str(e), "fix": e.fix} for name, e in troubles.items()],
     }
 
 

@@ -82,6 +82,8 @@ def _counts(report: GateReport) -> str:
 
 def _warnings(reports: Sequence[GateReport]) -> str:
     lines = []
+    if not any(report.argv for report in reports):
+        lines.append("- ⚠️ no gate is configured for this repository: nothing of it was run")
     for report in reports:
         for ids, word in (
             (report.flaky, "flaky: failed once and passed at once on the same tree"),

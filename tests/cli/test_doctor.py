@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.ends import assert_plain
+from tests.cli.ends import assert_ok, assert_plain
 from tests.support.project import FILES, Project, a_project
 
 
@@ -40,6 +40,7 @@ def test_programs_that_are_not_there_are_told(scripts: Project) -> None:
         ("/no/such/program", "/no/such/program is not there"),
         (str(scripts.root / "agent.sh"), "is not executable"),
         ("ci/nothing.sh", "ci/nothing.sh is not in the base commit"),
+        ("~/agent.sh", "~ stays as it is"),
         ("{environment}/bin/python", "needs {environment}"),
     ):
         code, checks = found(scripts, agent=program, gate=program)
@@ -55,6 +56,14 @@ def test_a_program_beside_the_configuration_is_none_of_the_checkout(scripts: Pro
     _, checks = found(scripts, agent="./agent.sh")
     assert "relative to the checkout" in checks["agent of demo"]["detail"]
     assert str(scripts.root / "agent.sh") in checks["agent of demo"]["fix"]
+
+
+def test_a_dry_run_tells_that_an_agent_cannot_be_started(scripts: Project) -> None:
+    """Though it would start a worker: that would hand each issue to a human."""
+    scripts.configure(f"[agent]\nargv = ['{scripts.root}/agent.sh']\n", steps=None)
+    done = assert_ok(scripts.run("orchestrate", "--dry-run"))
+    assert "the agent of demo cannot be started: " in done.out
+    assert "chmod +x" in done.out
 
 
 @pytest.mark.parametrize("part", ["agent of demo", "gates of demo"])

@@ -40,6 +40,13 @@ def test_skip_and_unable_never_look_like_a_pass() -> None:
     assert "slow (advisory) | ❌ fail" in text
 
 
+def test_that_no_gate_is_configured_is_told() -> None:
+    """Green rows of Tamma's own checks alone would look like a change that was tried."""
+    own = report(name="diff-budget", argv=())
+    assert "no gate is configured" in evidence_markdown([own])
+    assert "no gate is configured" not in evidence_markdown([own, report()])
+
+
 def test_every_red_to_green_id_is_shown_up_to_200() -> None:
     """And the count is the whole one."""
     ids = tuple(f"t.py::t{i:03}" for i in range(250))
