@@ -68,13 +68,17 @@ def propose_config(folder: Path, *, beside: Path) -> ProposedConfig:
 
 def _steps(checkout: Path, beside: Path) -> Iterator[str]:
     """What is still to be done, in order, as one would type it in ``beside``; README tells the same."""
+    is_repository = any((folder / ".git").exists() for folder in (checkout.resolve(), *checkout.resolve().parents))
+    if not is_repository and checkout.resolve() == beside.resolve():
+        yield "tamma init --force CHECKOUT, with the path of your repository's checkout: this folder is none"
+        return
     yield "in tamma.toml: the agent's command line ([agent] argv), and whether the proposed gates are the right ones"
     made = sorted(path.parent for path in (beside / "forge").glob("*/repo.git"))
     home = made[0] if made else beside / "forge" / _name_of(checkout)
     place = f"forge/{home.name}"
     if not made:
         source = os.path.relpath(checkout.resolve(), beside.resolve())
-        if not any((folder / ".git").exists() for folder in (checkout.resolve(), *checkout.resolve().parents)):
+        if not is_repository:
             yield f"git init {shlex.quote(source)}, and a first commit there: it is no Git repository yet"
         yield f"git clone --bare {shlex.quote(source)} {place}/repo.git"
         yield f"git -C {shlex.quote(source)} remote add {REMOTE} {shlex.quote(str(home.resolve() / 'repo.git'))}"
