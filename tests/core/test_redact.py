@@ -22,8 +22,8 @@ def test_no_known_secret_survives(secrets: list[str], text: str, data: st.DataOb
     for secret in secrets:
         at = data.draw(st.integers(0, len(text)))
         text = text[:at] + secret + text[at:]
-    shown = Redactor(secrets)(text)
-    assert not [s for s in secrets if s in shown and s not in MASK and s not in text.replace(s, "")]
+    between = Redactor(secrets)(text).split(MASK)  # the mask's own bracket, with what follows, may look like one
+    assert not [s for s in secrets if any(s in part for part in between) and s not in text.replace(s, "")]
 
 
 @given(text=st.text())
