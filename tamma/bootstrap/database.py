@@ -52,10 +52,14 @@ def make_state_folder(loaded: Loaded) -> Path:
             ) from error
         raise ConfigError(
             f"the state folder {folder} cannot be made",
-            why=str(error),
+            why=f"it is a link to {folder.readlink()}, which is not there" if _dangles(folder) else str(error),
             fix="set state.folder to a place you may write to",
         ) from error
     return folder
+
+
+def _dangles(folder: Path) -> bool:
+    return folder.is_symlink() and not folder.exists()
 
 
 def ready_url(

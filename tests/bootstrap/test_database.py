@@ -12,6 +12,13 @@ from tamma.config.loader import load
 from tamma.core.errors import ConfigError, TammaError, TransientError
 
 
+def test_a_link_that_leads_nowhere_is_told_as_that(tmp_path: Path) -> None:
+    """A disk that is not mounted, mostly; "File exists" would not help."""
+    (tmp_path / ".tamma").symlink_to("/not/mounted")
+    with pytest.raises(ConfigError, match="a link to /not/mounted, which is not there"):
+        make_state_folder(load(None, None, environ={}, cwd=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("number", "kind", "fix"),
     [

@@ -155,7 +155,7 @@ def seen(project: Project) -> tuple[list[str], str, dict[str, str]]:
     return project.changes(), project.issue_text("12"), project.branches()
 
 
-@pytest.mark.parametrize("title", sample(list(RECIPES), one_in=4))
+@pytest.mark.parametrize("title", sample(list(RECIPES), one_in=6))
 def test_a_recipe_does_what_the_page_says(title: str, project: Project) -> None:
     """Every block from Pause on, in the whole run; else a few."""
     FOLLOWERS[title](project, RECIPES[title])

@@ -28,7 +28,7 @@ CASES: Final = tuple(
 PART: Final = 10
 # Also how long a notice is held by who began to tell it: the loop tells it anew once that is over.
 LEASE: Final = {"TAMMA_LEASE__DURATION_SECONDS": "6", "TAMMA_LEASE__BEAT_SECONDS": "1"}
-CHOSEN: Final = sample(CASES, one_in=10)
+CHOSEN: Final = sample(CASES, one_in=25)
 PUSHES: Final = {
     "away": "echo 'fatal: unable to access: The requested URL returned error: 503' >&2; exit 128",
     "busy": "echo 'error: RPC failed; HTTP 429 curl 22' >&2; exit 1",
