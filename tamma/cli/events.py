@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tamma.ports.store import Events, Store
 
 FOLLOW_INTERVAL = timedelta(seconds=1)
+_TAGS: Final = "issue:FORGE/REPOSITORY#NUMBER, task:ID, repo:FORGE/REPOSITORY, worker:ID"
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +45,7 @@ def events(
         str | None,
         typer.Option(
             "--tag",
-            help="Only events with this tag: issue:FORGE/REPOSITORY#NUMBER, task:ID, repo:FORGE/REPOSITORY, worker:ID …",
+            help=f"Only events with this tag: {_TAGS} …",
         ),
     ] = None,
     at: Annotated[str | None, typer.Option("--at", help=HELP, metavar="TIME")] = None,
@@ -51,10 +53,14 @@ def events(
 ) -> None:
     """The event log: everything that happened, in order."""
     from tamma import bootstrap
-    from tamma.cli.render import event_json, event_line
+    from tamma.cli.render import event_json, event_line, print_folded
 
     def show(event: Event) -> None:
-        print(event_json(event) if json else event_line(event), flush=True)  # noqa: T201 — this is the output
+        if json:
+            print(event_json(event), flush=True)  # noqa: T201 — this is the output
+        else:
+            print_folded(event_line(event), by=4)
+            sys.stdout.flush()
 
     if sum(one is not None for one in (issue, task, tag)) > 1:
         raise ConfigError("--issue, --task and --tag exclude each other", fix="choose one")
@@ -69,8 +75,11 @@ def events(
             show(event)
         if not first:
             check()
+            form = "" if wanted is None or ":" in wanted else f"a tag is one of these: {_TAGS}"
             say(
-                f"no event{f' has the tag {wanted}' if wanted else ''} yet", why="what comes is shown" if follow else ""
+                f"no event{f' has the tag {wanted}' if wanted else ''} yet",
+                why="what comes is shown" if follow else "",
+                fix=form,
             )
         for event in _coming(session.store, cursor) if follow else ():
             if wanted is None or wanted in event.tags:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -76,12 +77,14 @@ def status(
 
 
 def _where(task: Task) -> str:
-    """What the state does not tell: the phase that runs, what the last attempt came to, or else why."""
+    """What the state does not tell: the phase that runs, what the last attempt came to, or else why; in a pipe whole."""
     told = task.phase or task.outcome or ""
     if told != task.state.value:
         return told
     reason = " ".join(task.reason.split())
-    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[: REASON_CHARS_MAX - 1]}…"
+    return (
+        reason if len(reason) <= REASON_CHARS_MAX or not sys.stdout.isatty() else f"{reason[: REASON_CHARS_MAX - 1]}…"
+    )
 
 
 def _standing(session: Session, *, limit: int, at: str | None) -> Standing:
@@ -122,7 +125,7 @@ def explain(
     if json:
         print_json(asdict(found))
     else:
-        print_lines(_explained(found))
+        print_lines(explained(found))
 
 
 def _explanation(session: Session, what: str) -> Explanation:
@@ -144,11 +147,13 @@ def _explanation(session: Session, what: str) -> Explanation:
         return session.explainer.task(begun)
 
 
-def _explained(found: Explanation) -> list[str]:
+def explained(found: Explanation) -> list[str]:
+    """The answer as people read it, nothing twice: the first reason and the last end are told by the status."""
     status, *more = found.status.splitlines()
     # Of several lines only the first: its attempt tells them all, below.
     lines = [f"{found.issue}  {found.title}", f"  status: {status}{' …' if more else ''}"]
-    lines += [f"  {'not taken again' if found.task else 'because'}: {reason['text']}" for reason in found.reasons]
+    reasons = [reason["text"] for reason in found.reasons if not found.status.endswith(f": {reason['text']}")]
+    lines += [f"  {'not taken again' if found.task else 'because'}: {text}" for text in reasons]
     if found.trouble:
         lines.append(f"  the forge says: {found.trouble}")
     for story in found.attempts:
@@ -160,10 +165,12 @@ def _explained(found: Explanation) -> list[str]:
                 f"    agent {story.agent['status']}; diff {counted(story.diff['files'], 'file')}, "
                 f"{counted(story.diff['lines'], 'line')}; {counted(story.repairs, 'repair')}"
             )
-        lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in story.gates]
+        asked = story.gates if story.diff["files"] else ()
+        lines += [f"    gate {g['gate']}: {g['verdict']} — {g['summary']}" for g in asked]
         for failure in story.failures:
             lines += _of_failure(failure, task=found.task["id"] if found.task else found.issue)
-        if story.reason:
+        is_told = story is found.attempts[-1] and not more and found.status.endswith(story.reason)
+        if story.reason and not is_told:
             lines.append(indented(f"    {story.reason}", by=6))
     if found.change:
         state = f", {found.change['state']}" if found.change["state"] else ""

@@ -113,7 +113,8 @@ def shown_number(value: float) -> str:
 
 
 def nearest(path: Path) -> str | None:
-    """The known key that was probably meant: a sibling, else the same name elsewhere, else the most alike of all."""
+    """The known key that was probably meant: a sibling, else the same name elsewhere, else, where the table is none that is known,
+    the most alike of all."""
     *above, last = path
     siblings = list(fields_of(_table_at(tuple(above)) or ROOT)) if _table_at(tuple(above)) else []
     if close := difflib.get_close_matches(str(last), siblings, n=1):
@@ -121,6 +122,8 @@ def nearest(path: Path) -> str | None:
     known = [at for at, _, _ in walk() if ANY_NAME not in at and "[]" not in ".".join(at)]
     if same := [at for at in known if at[-1] == last]:
         return dotted(same[0])
+    if above and siblings:
+        return None
     names = [dotted(at) for at in known] + list(fields_of(ROOT))
     return next(iter(difflib.get_close_matches(dotted(path), names, n=1)), None)
 

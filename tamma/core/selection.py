@@ -10,7 +10,7 @@ from tamma.core.change import Change, ChangeState
 from tamma.core.issue import Issue, IssueState
 from tamma.core.policy import Limits, Order, SelectionPolicy
 from tamma.core.task import BY_LABEL, Task, TaskState
-from tamma.core.words import counted
+from tamma.core.words import counted, ended
 
 
 @unique
@@ -118,12 +118,12 @@ def _about_task(issue: Issue, task: Task | None, policy: SelectionPolicy) -> tup
         return (
             Reason(
                 why=Why.NOT_ASKED_AGAIN,
-                text=f"task {task.id} has {task.state} and the issue is yet to be told",
+                text=f"task {task.id} {ended(task.state)} and the issue is yet to be told",
                 fix="wait for the next tick",
             ),
         )
     if policy.trigger not in issue.labels:
-        text = f"task {task.id} has {task.state}, and nobody asked again"
+        text = f"task {task.id} {ended(task.state)}, and nobody asked again"
         return (
             Reason(
                 why=Why.NOT_ASKED_AGAIN,

@@ -193,13 +193,8 @@ def _of_attempt(fact: AttemptFact) -> str:
                 f"agent ended after {_seconds(duration_ms)}: {status}, {counted(files, 'file')}, {counted(lines, 'line')}"
                 + _because(detail)
             )
-        case TreeAudited(files=files, lines=lines, refusals=refusals):
-            size = f"{counted(files, 'file')}, {counted(lines, 'line')}"
-            return (
-                f"the change was refused ({size}): {'; '.join(refusals)}"
-                if refusals
-                else f"the change was read and is in order: {size}"
-            )
+        case TreeAudited():
+            return _of_audit(fact)
         case GateJudged():
             return _of_gate(fact)
         case WorkSalvaged(files=files, patch=patch):
@@ -208,6 +203,13 @@ def _of_attempt(fact: AttemptFact) -> str:
             return f"commit {commit[:12]} passed its gates and waits for a human's approval"
         case ChangeDelivered(change=change, url=url, branch=branch, commit=commit):
             return f"delivered as change {_short(url or change)}: branch {_short(branch)} at {commit[:12]}"
+
+
+def _of_audit(fact: TreeAudited) -> str:
+    size = f"{counted(fact.files, 'file')}, {counted(fact.lines, 'line')}"
+    if fact.refusals:
+        return f"the change was refused ({size}): {'; '.join(fact.refusals)}"
+    return f"the change was read and is in order: {size}" if fact.files else "nothing was changed"
 
 
 def _of_gate(fact: GateJudged) -> str:

@@ -11,6 +11,7 @@ from tamma.core.event import AgentFinished, Event, GateJudged, TreeAudited, Work
 from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
+from tamma.core.words import ended
 from tamma.engine.agent_output import AgentRun, agent_runs
 from tamma.engine.answers import said_since_asked
 from tamma.engine.failures import last_round, output_of
@@ -81,7 +82,7 @@ class Operations:
         """End a live task; the issue is told and loses its label. Raises NotClaimable if it has ended already."""
         task = self.store.tasks.get(task_id)
         if task.is_terminal:
-            raise NotClaimable(f"task {task.id} has already {task.state}", fix="nothing is left to cancel")
+            raise NotClaimable(f"task {task.id} {ended(task.state)} already", fix="nothing is left to cancel")
         return self.store.tasks.cancel(task_id, by=self.by, reason=reason, notice=Notice.CANCELLED)
 
     def approve(self, task_id: TaskId, *, answer: str = "") -> Approval:

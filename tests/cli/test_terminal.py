@@ -49,7 +49,8 @@ def test_the_loop_shows_live_progress_in_a_terminal(project: Project) -> None:
 
 
 def test_a_table_in_a_terminal_has_columns_and_no_tabs(project: Project) -> None:
-    """In a pipe it is tab-separated; here it is aligned, with a bold head unless NO_COLOR is set."""
+    """In a pipe it is tab-separated; here it is aligned, with a bold head unless NO_COLOR is set; events are
+    folded between words."""
     added(project)
     code, shown = in_terminal(project, "status")
     assert code == 0, shown
@@ -60,6 +61,10 @@ def test_a_table_in_a_terminal_has_columns_and_no_tabs(project: Project) -> None
     _, plain = in_terminal(project, "status", NO_COLOR="1")
     assert "demo#1" in plain
     assert "\x1b[" not in plain, plain
+    _, log = in_terminal(project, "events", COLUMNS="60")
+    lines = log.splitlines()
+    assert lines[1].startswith("    "), log
+    assert all(len(line) <= 60 for line in lines), log
 
 
 def test_no_color_is_honoured_in_a_terminal(project: Project) -> None:

@@ -29,6 +29,7 @@ def loaded(
     [
         ("[limits]\nworkres = 3", {}, "limits.workres is not a known key; did you mean limits.workers?"),
         ("workers = 3", {}, "did you mean limits.workers?"),
+        ("[agent]\nTypo = 3", {}, "agent.Typo is not a known key (from "),
         ("[limts]\nworkers = 3", {}, "did you mean limits?"),
         ("[repositories.demo]\ngti = 'x'", {}, "did you mean repositories.demo.git?"),
         ("", {"TAMMA_LIMTS__WORKERS": "3"}, "did you mean limits? (from TAMMA_LIMTS__WORKERS)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tamma.core.event import EffectIntended, EffectRecorded, Fact, NoticeSent
+from tamma.core.event import EffectIntended, EffectRecorded, Fact, NoticeSent, TreeAudited
 from tamma.core.ids import WorkerId
 from tamma.core.task import Notice
 from tamma.core.tell import describe_fact
@@ -35,6 +35,10 @@ TOLD: list[tuple[Fact, str]] = [
     (
         EffectRecorded(key="t:labels:x", state="done", epoch=1, result={"added": "", "removed": ""}),
         "the issue's labels are as they should be",
+    ),
+    (
+        TreeAudited(epoch=1, tree=None, commit=None, files=0, lines=0, patch=None, refusals=()),
+        "nothing was changed",
     ),
     (EffectRecorded(key="t:push:x", state="abandoned", epoch=1, result={}), "given up: push"),
 ]

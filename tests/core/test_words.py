@@ -6,7 +6,7 @@ import pytest
 
 from tamma.core.diff import judge_budget, judge_protected
 from tamma.core.policy import ChangePolicy
-from tamma.core.words import counted
+from tamma.core.words import counted, ended
 from tests.core.test_diff import Path
 
 
@@ -30,3 +30,12 @@ def test_gates_of_a_small_change_speak_of_one() -> None:
     small = [Path("a", lines_added=1, lines_removed=0)]
     assert judge_budget(small, policy=ChangePolicy()).summary == "1 file, 1 line"
     assert judge_protected(small, policy=ChangePolicy()).summary == "none of 1 changed path is protected"
+
+
+def test_a_task_fails_by_itself_and_is_cancelled_by_somebody() -> None:
+    """In a sentence about its end."""
+    assert [ended(state) for state in ("succeeded", "failed", "cancelled")] == [
+        "has succeeded",
+        "has failed",
+        "was cancelled",
+    ]
