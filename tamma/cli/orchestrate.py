@@ -78,7 +78,8 @@ def _run(
             exit_code = loop.run(mode)
         if until_idle and not as_json:  # once the log was read to its end
             is_idle = exit_code is ExitCode.DELIVERED and not loop.interruption.is_set
-            put(f"{'idle' if is_idle else 'ended'}: {progress.tally.told()}")
+            if is_idle or not progress.tally.is_empty:  # else why it ended is all there is to tell
+                put(f"{'idle' if is_idle else 'ended'}: {progress.tally.told()}")
         return exit_code
 
 

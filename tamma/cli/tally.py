@@ -41,6 +41,11 @@ class Tally:
             case _:
                 pass
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no task came to an end of any kind."""
+        return not self._ends
+
     def told(self) -> str:
         """In words, what people want first; without any, that no task moved."""
         ends = list(self._ends.values())

@@ -176,7 +176,7 @@ def test_task_cancel_ends_a_task_once(project: Project) -> None:
     """With its reason in the log and on the issue."""
     task = added(project)
     assert assert_ok(project.run("task", "cancel", task, "--reason", "no longer wanted")).out == "cancelled\n"
-    assert_told(project.run("task", "cancel", task), 4, "already cancelled", "next:")
+    assert_told(project.run("task", "cancel", task), 4, "was cancelled already", "next:")
     assert_ok(project.run("orchestrate", "--until-idle"))
     assert "no longer wanted" in project.issue_text()
     assert not project.branches()
