@@ -197,8 +197,8 @@ class ChangeSettings(Section):
     red_green: RedGreen = Field(
         default=_CHANGE.red_green,
         description="How much it binds that of a change's tests one fails without it and passes with it, where it touches any: "
-        "`when-possible` stops the change that fails, `required` also asks a human where a gate reports no single tests, `advisory` "
-        "only shows what was found, `off` does not look.",
+        "`when-possible` stops the change that fails, `required` also one that touches no test, and asks a human where a gate reports no "
+        "single tests, `advisory` only shows what was found, `off` does not look.",
     )
     repairs_max: Count = Field(
         default=_CHANGE.repairs_max,

@@ -29,9 +29,11 @@ def red_green(
 ) -> GateReport:
     """Pass: at least one id that does not pass on the overlay passes on the change, and none that passes on base fails.
 
-    ``test_files`` are the changed paths under the operator's test paths; without any it does not apply. ``flaky`` ids
-    prove nothing either way. ``fixed`` of the report lists every id that went from red to green.
+    ``test_files`` are the changed paths under the operator's test paths; without any it does not apply, unless it is required:
+    then there is no proof. ``flaky`` ids prove nothing either way. ``fixed`` of the report lists every id that went from red to green.
     """
+    if not test_files and policy is RedGreen.REQUIRED:
+        return _report(GateVerdict.FAIL, "the change touches no test file, so nothing proves it", policy, tree)
     if not test_files:
         return _report(GateVerdict.SKIP, "the change touches no test file", policy, tree)
     for run, where in ((base, "the base"), (overlay, "the base with the change's tests"), (change, "the change")):

@@ -50,8 +50,15 @@ def test_the_table(overlay: TestRun, change: TestRun, verdict: GateVerdict, fixe
 
 def test_it_does_not_apply_without_a_test_file() -> None:
     """Nothing was brought that could be red."""
-    report = red_green(BASE, None, run({OLD: P}), policy=RedGreen.REQUIRED, test_files=())
+    report = red_green(BASE, None, run({OLD: P}), policy=RedGreen.WHEN_POSSIBLE, test_files=())
     assert report.verdict is GateVerdict.SKIP
+
+
+def test_where_it_is_required_a_change_without_a_test_is_refused() -> None:
+    """Its agent hears of it as of any gate that fails, and may bring one."""
+    report = red_green(BASE, None, run({OLD: P}), policy=RedGreen.REQUIRED, test_files=())
+    assert (report.verdict, report.binds) == (GateVerdict.FAIL, True)
+    assert "touches no test file" in report.summary
 
 
 def test_absent_ids_are_reported() -> None:
