@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -81,7 +81,7 @@ class Progress(AbstractContextManager["Progress"]):
     def say(self, line: str) -> None:
         """Something the loop has to tell that is no event; on stderr, so that JSON stays JSON."""
         if self._view:
-            self._console.print(f"! {line}", style="yellow", markup=False)
+            self._view.say(line)
         else:
             warn(line)
 
@@ -115,7 +115,8 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 class _LiveView:
-    """What runs now, redrawn in place; what ended, as lines above it."""
+    """What runs now, redrawn in place; what ended, as lines above it. A terminal that is gone is no trouble of the loop's: the
+    signal that tells of it is."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -126,10 +127,16 @@ class _LiveView:
         self._live: Live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
 
     def start(self) -> None:
-        self._live.start()
+        with suppress(OSError):
+            self._live.start()
 
     def stop(self) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        with suppress(OSError):
+            self._console.print(f"! {line}", style="yellow", markup=False)
 
     def show(self, event: Event) -> None:
         """One event: into the table, and above it unless it is only a step."""
@@ -151,7 +158,8 @@ class _LiveView:
             case _:
                 pass
         if not isinstance(fact, (*_QUIET, PhaseEntered)):
-            self._console.print(event_line(event), markup=False)
+            with suppress(OSError):
+                self._console.print(event_line(event), markup=False)
 
     def _table(self) -> Table:
         from rich.table import Table

@@ -10,7 +10,7 @@ from typing import Final
 # AUTH, PASS and PWD are common beginnings and endings of harmless words (AUTHOR, COMPASS, BYPASS, PWD itself).
 SECRET_NAME: Final = re.compile(
     r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|BEARER|WEBHOOK|AUTHORI[SZ]ATION"
-    r"|(API|PRIVATE|ACCESS|SIGNING)_?KEY|_KEY$|_PAT$"
+    r"|(API|PRIVATE|ACCESS|SIGNING)_?KEY|KEY$|_PAT$"
     r"|AUTH(?![A-Z])(?!_(URL|URI|TYPE|METHOD|MODE|HOST|PORT|USER|NAME|SOCK|FILE|ENABLED|PROVIDER)(_|$))"
     r"|(?<!COM)(?<!BY)PASS(?![A-Z])|(?<!^)(?<!^OLD)PWD(?![A-Z])|COOKIES?(?![A-Z])|DSN(?![A-Z])",
     re.IGNORECASE,

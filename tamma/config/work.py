@@ -79,7 +79,8 @@ class AgentSettings(Section):
     )
     env_allow: EnvPatterns = Field(
         default=(),
-        description="Variables passed to the agent from Tamma's own environment, by name or as PREFIX_*.",
+        description="Variables passed to the agent from Tamma's own environment, by name or as PREFIX_*. A value is masked, and refused "
+        "in changes, where the name tells of a secret (`TOKEN`, `SECRET`, `PASSWORD` in it, `KEY` at its end, and the like).",
         examples=[("MY_AGENT_API_KEY", "MY_AGENT_*")],
     )
     script: Text | None = Field(

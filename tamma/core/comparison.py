@@ -1,8 +1,8 @@
 """Whether one command gate passes: the change's run held against the base's.
 
-Only what the change did counts: a test that passed on the base and fails now, and a failing test that is new or whose
-file the change touches. Old failures elsewhere do not, and neither do tests that pass in the one re-run on the same
-tree; both are told. A command without per-test results is judged by its exit code alone.
+Only what the change did counts: a test that passed on the base and fails now, or is gone though nobody touched its file,
+and a failing test that is new or whose file the change touches. Old failures elsewhere do not, and neither do tests that
+pass in the one re-run on the same tree; both are told. A command without per-test results is judged by its exit code alone.
 """
 
 from __future__ import annotations
@@ -139,6 +139,9 @@ def _by_tests(
     failing = {i for i, s in now.items() if s is _FAILED}
     was_broken = base.broken_files if base is not None else frozenset()
     regressed = {i for i in failing if before.get(i) is _PASSED}
+    has_run = not run.has_timed_out and any(s is not _SKIPPED for s in (run.tests or {}).values())
+    vanished = _vanished(before, now, touched) if has_run else set[str]()
+    regressed |= vanished
     old = {i for i in failing - regressed if before.get(i) is _FAILED and not _is_touched(i, touched)}
     unfixed = failing - regressed - old
     faults = [_fault(base, one, ran=_ran(before), flaky=flaky) for one in runs]
@@ -164,6 +167,8 @@ def _by_tests(
         fault=fault,
         base=base,
     )
+    if vanished:
+        summary += f"; {counted(len(vanished), 'test is', 'tests are')} gone from files that the change does not touch"
     return Comparison(
         verdict=verdict,
         summary=summary,
@@ -173,9 +178,31 @@ def _by_tests(
         regressed=_sorted(regressed),
         unfixed=_sorted(unfixed),
         flaky=flaky + ((COMMAND,) if faults[0] and not all(faults) and not flaky else ()),
-        removed=_sorted(ran_before - now.keys() - newly_skipped),
+        removed=_sorted(ran_before - now.keys() - newly_skipped - regressed),
         newly_skipped=_sorted(newly_skipped),
     )
+
+
+def _vanished(before: Statuses, now: Statuses, touched: frozenset[str]) -> set[str]:
+    """What passed on the base and is gone, though its file is as it was: somebody saw to it that it is not asked. A function
+    that is there with other parameters is not gone: they may come from the code."""
+    here = {_function(i) for i in now}
+    skipped_files = {i for i, s in now.items() if s is _SKIPPED and "::" not in i}
+    return {
+        i
+        for i, s in before.items()
+        if s is _PASSED and i not in now and _function(i) not in here and file_of(i) not in skipped_files
+        and _is_path(file_of(i)) and not _is_touched(i, touched)
+    }  # fmt: skip
+
+
+def _function(test_id: str) -> str:
+    return test_id.partition("[")[0]
+
+
+def _is_path(name: str) -> bool:
+    """Whether it can be held against the paths of a change; else a class's name is all there is."""
+    return "/" in name or name.endswith(".py")
 
 
 def _fixed(base: TestRun | None, before: Statuses, now: Statuses, *, flaky: tuple[str, ...]) -> tuple[str, ...]:

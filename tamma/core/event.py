@@ -84,14 +84,17 @@ class TaskSettled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReaped:
-    """An attempt ended without a word: its lease ran out, or its parent saw it die."""
+    """An attempt ended, and its worker did not settle it: its lease ran out, or its parent saw it end."""
 
     TYPE: ClassVar[str] = "TASK.REAP.SUCCEEDED"
     epoch: int
     worker: WorkerId
     by: WorkerId
+    outcome: str
+    trigger: str
     state: str
     reason: str
+    infra: int
     crashes: int
     notice: str | None
     run_after: datetime | None

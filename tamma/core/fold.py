@@ -32,7 +32,7 @@ from tamma.core.event import (
     worker_stream,
 )
 from tamma.core.ids import IssueRef, TaskId, WorkerId
-from tamma.core.task import TRANSITIONS, Counters, Notice, Task, TaskKind, TaskState, Trigger, advance
+from tamma.core.task import Counters, Notice, Task, TaskKind, TaskState, Trigger, advance
 from tamma.core.worker import WorkerRecord, WorkerRole, WorkerState
 
 # No event tells of these: they say who may write now, and are worth nothing a minute later.
@@ -211,22 +211,17 @@ def _settled(task: Task, fact: TaskSettled, *, at: datetime) -> Task:
 
 def _reaped(task: Task, fact: TaskReaped, *, at: datetime) -> Task:
     assert (fact.epoch, fact.worker) == (task.epoch, task.worker), fact
+    ended = advance(task, Trigger(fact.trigger), at=at)
+    if ended.state != fact.state:
+        raise IllegalTransition(f"a reaped task {task.id} is {fact.state}, but {fact.trigger} leads to {ended.state}")
     return replace(
-        advance(task, _leading_to(task.state, fact.state), at=at),
-        counters=replace(task.counters, crashes=fact.crashes),
+        ended,
+        counters=replace(task.counters, infra=fact.infra, crashes=fact.crashes),
         run_after=fact.run_after,
-        outcome=Outcome.CRASHED.value,
+        outcome=fact.outcome,
         reason=fact.reason,
         notice=_notice(fact.notice),
     )
-
-
-def _leading_to(state: TaskState, to: str) -> Trigger:
-    """A trigger that leads there; which of several does not matter to the row."""
-    for (source, trigger), target in TRANSITIONS.items():
-        if source is state and target == to:
-            return trigger
-    raise IllegalTransition(f"a {state} task cannot become {to}")
 
 
 def _notice(value: str | None) -> Notice | None:

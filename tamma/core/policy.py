@@ -103,7 +103,7 @@ DEFAULT_TEST_PATHS: Final = (
 DEFAULT_PROTECTED_PATHS: Final = (
     ".github/**", ".gitlab-ci.yml", ".gitea/**", ".forgejo/**", ".woodpecker*", ".woodpecker/**", ".circleci/**",
     "Jenkinsfile", "azure-pipelines*", "**/Dockerfile*", "**/docker-compose*", "**/.gitattributes", ".gitmodules",
-    ".pre-commit-config.yaml", "tox.ini", "noxfile.py", "conftest.py", "Makefile", "CODEOWNERS", "**/CODEOWNERS",
+    ".pre-commit-config.yaml", "tox.ini", "pytest.ini", ".pytest.ini", "noxfile.py", "conftest.py", "Makefile", "CODEOWNERS", "**/CODEOWNERS",
     "tamma.toml", ".claude/**", ".codex/**", ".agents/**", ".gemini/**", ".cursor/**", ".mcp.json", ".husky/**",
     "AGENTS.md", "CLAUDE.md",
 )  # fmt: skip

@@ -111,9 +111,9 @@ def _of_task(fact: TaskCreated | TaskDispatched | TaskClaimed | PhaseEntered | T
             return f"attempt {epoch} entered the phase {phase}"
         case TaskSettled(epoch=epoch, outcome=outcome, state=state, reason=reason, run_after=run_after):
             return f"attempt {epoch} ended: {outcome}; {_state(state, run_after)}" + _because(reason)
-        case TaskReaped(epoch=epoch, worker=worker, state=state, reason=reason, run_after=run_after):
+        case TaskReaped(epoch=epoch, worker=worker, outcome=outcome, state=state, reason=reason, run_after=run_after):
             then = _state(state, run_after)
-            return f"attempt {epoch} of worker {worker} ended without a word; {then}" + _because(reason)
+            return f"attempt {epoch} of worker {worker} ended unsettled: {outcome}; {then}" + _because(reason)
 
 
 def _state(state: str, run_after: datetime | None) -> str:

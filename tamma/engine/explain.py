@@ -302,8 +302,8 @@ def _add(story: AttemptStory, event: Event) -> None:
                 story.gates = [
                     {"gate": "(all)", "verdict": "not asked", "summary": f"the attempt ended in {story.phase}"}
                 ]
-        case TaskReaped(reason=reason):
-            story.outcome, story.reason = "crashed", reason
+        case TaskReaped(outcome=outcome, reason=reason):
+            story.outcome, story.reason = outcome, reason
         case _:
             pass
 

@@ -14,7 +14,7 @@ from typing import Final
 from tamma.core import paths
 from tamma.core.comparison import Comparison, compare, merge_runs
 from tamma.core.diff import hollowed, judge_budget, judge_protected
-from tamma.core.errors import ConfigError, PermanentError
+from tamma.core.errors import ConfigError, PermanentError, TammaError
 from tamma.core.event import GateJudged
 from tamma.core.gate import GateReport, GateSpec, GateVerdict, TestRun
 from tamma.core.ids import Oid
@@ -185,9 +185,8 @@ class GateRunner:
             with workspace.checkout(tree, name=name) as folder:
                 return self._command.run(spec, folder, site=site)
         except (PermanentError, ConfigError, OSError, ValueError, RecursionError) as e:
-            return TestRun(
-                exit_code=None, duration=timedelta(0), unable=self._redactor(clean(f"{type(e).__name__}: {e}"))
-            )
+            told = str(e) if isinstance(e, TammaError) else f"{type(e).__name__}: {e}"
+            return TestRun(exit_code=None, duration=timedelta(0), unable=self._redactor(clean(told)))
 
 
 def to_fact(report: GateReport, *, epoch: int, round: int) -> GateJudged:  # noqa: A002 — the event's own word

@@ -296,7 +296,7 @@ class Rounds:
             raise refuse((refused.summary,))
         helpless = [r for r in reports if r.needs_human]
         if helpless and not any(r.binds for r in reports):
-            asked = "; ".join(f"gate {r.name} could not be asked: {r.summary}" for r in helpless)
+            asked = "; ".join(f"gate {r.name}: {r.summary}" for r in helpless)
             return Verdict(outcome=Outcome.BLOCKED, reason=asked)
         if result.status is AgentStatus.NO_CHANGE_NEEDED:
             return self._prove_nothing_needed(reports, result, candidate)

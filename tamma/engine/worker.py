@@ -104,14 +104,14 @@ def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
     ) as beat:
         verdict, failure = _attempt(claim, deps, beat)
         if isinstance(failure, LeaseLost | TaskCancelled):
-            return _given_up(failure, claim)
+            return _give_up(failure, claim, deps)
         try:
             beat.check()
             result = _settle(
                 claim, verdict, deps, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None
             )
         except (LeaseLost, TaskCancelled) as error:
-            return _given_up(error, claim)
+            return _give_up(error, claim, deps)
         except TransientError as error:
             return WorkResult(
                 exit_code=error.exit_code,
@@ -177,6 +177,22 @@ def _run(attempt: Attempt) -> Verdict:
 
 def _told(error: TammaError) -> str:
     return f"{error}. Next: {error.fix}" if error.fix else str(error)
+
+
+def _give_up(error: LeaseLost | TaskCancelled, claim: Claim, deps: WorkerDeps) -> WorkResult:
+    """The lease is over or given up for lost, so nothing is settled under it. Where nobody took the task over (the database was
+    away, or this machine stood still), it goes back by this attempt's own word: else it would count as a crash."""
+    if isinstance(error, LeaseLost):
+        counters, chance, me = claim.task.counters, deps.chance.fraction(), deps.identity.id
+        decision = judge(Outcome.UNAVAILABLE, counters, deps.policies.retry, chance=chance)
+        reason = _told_safely(f"{error}", deps)
+        with suppress(TammaError):  # then its parent, or the end of its lease, ends it
+            task = deps.store.claims.reap(
+                claim.task.id, epoch=claim.lease.epoch, decision=decision, by=me, reason=reason, dead=me
+            )
+            if task is not None:
+                return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
+    return _given_up(error, claim)
 
 
 def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:

@@ -7,10 +7,13 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.cli.ends import added
-from tests.support.project import FIX, Project
+from tests.faults.world import hold_agents, wait_for_event
+from tests.support.project import FIX, Project, wait_until
 
+TOP = Path(__file__).parents[2]
 COLOR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|4[0-7])m")
 
 
@@ -46,6 +49,25 @@ def test_the_loop_shows_live_progress_in_a_terminal(project: Project) -> None:
     assert "\x1b[" in shown
     assert "delivered as change" in shown
     assert "Traceback" not in shown
+
+
+def test_a_terminal_that_closes_drains_the_loop(project: Project) -> None:
+    """SIGHUP, and each write fails from then on: the worker is waited for all the same, and its work delivered."""
+    go = hold_agents(project)
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.on_terminal", os.ttyname(theirs), "orchestrate"], cwd=TOP,
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=project.environ() | {"TERM": "xterm-256color", "TAMMA_CONFIG": str(project.root / "tamma.toml")},
+    )  # fmt: skip
+    project.started.append(child)  # type: ignore[arg-type]  # bytes or text: it is only ended
+    os.close(theirs)
+    wait_for_event(project, "AGENT.OUTPUT.RECEIVED")
+    os.close(ours)
+    wait_until(lambda: project.rows("SELECT 1 FROM worker WHERE state = 'draining'") != [], what="the drain")
+    go.touch()
+    assert child.wait(timeout=60) == 0
+    assert project.state() == ("succeeded", "delivered")
 
 
 def test_a_table_in_a_terminal_has_columns_and_no_tabs(project: Project) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamma.core.comparison import COMMAND, compare, merge_runs
+from tamma.core.comparison import COMMAND, compare, file_of, merge_runs
 from tamma.core.gate import GateVerdict, TestRun, TestStatus
 
 P, F, S = TestStatus.PASSED, TestStatus.FAILED, TestStatus.SKIPPED
@@ -93,9 +93,32 @@ def test_a_rerun_that_breaks_down_forgives_nothing() -> None:
         assert compare(run({A: P}), run({A: F}), rerun=rerun).verdict is FAIL
 
 
+def test_tests_that_vanish_from_files_nobody_touched_are_a_failure() -> None:
+    """A deselection in some configuration file, most likely: what broke is not asked any more."""
+    found = compare(run({A: P, B: P, C: P}), run({A: P, B: P}), touched={"pytest.ini", "a.py"})
+    assert (found.verdict, found.regressed, found.removed) == (FAIL, (C,), ())
+    assert "1 test is gone from files that the change does not touch" in found.summary
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({A: P, f"{C}[old]": P}, {A: P, f"{C}[new]": P}),
+        ({A: P, "pkg.Class::test": P}, {A: P}),
+        ({A: P, C: F}, {A: P}),
+        ({A: P, C: S}, {A: P}),
+        ({A: P, C: P}, {A: P, file_of(C): S}),
+    ],
+    ids=["other parameters", "no path to hold it against", "it failed", "it was skipped", "its file is skipped"],
+)
+def test_not_all_that_is_absent_has_vanished(before: dict[str, TestStatus], after: dict[str, TestStatus]) -> None:
+    """Parameters may come from the code; what did not pass before is no loss."""
+    assert compare(run(before), run(after), touched={"a.py"}).verdict is PASS
+
+
 def test_removed_and_newly_skipped_are_told() -> None:
-    """Deleting or skipping tests is seen, and is no failure by itself."""
-    found = compare(run({A: P, B: P, C: P}), run({A: P, B: S}))
+    """Deleting tests of a file that the change touches, or skipping them, is seen, and is no failure by itself."""
+    found = compare(run({A: P, B: P, C: P}), run({A: P, B: S}), touched={file_of(C)})
     assert (found.verdict, found.removed, found.newly_skipped) == (PASS, (C,), (B,))
 
 

@@ -52,7 +52,8 @@ def settled(state: str, trigger: str, *, notice: str | None = None, run_after: d
 
 def reaped(state: str, *, epoch: int = 1) -> TaskReaped:
     return TaskReaped(
-        epoch=epoch, worker=ANN, by=ORC, state=state, reason="r", crashes=1, notice=None, run_after=None
+        epoch=epoch, worker=ANN, by=ORC, outcome="crashed", trigger="crash" if state == "retryable" else "exhaust", state=state,
+        reason="r", infra=0, crashes=1, notice=None, run_after=None
     )  # fmt: skip
 
 

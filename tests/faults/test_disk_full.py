@@ -108,6 +108,20 @@ def test_a_state_folder_without_space_takes_its_server_down_and_comes_back(tmp_p
             project.run("db", "stop")
 
 
+def test_a_database_that_there_is_no_room_to_make_is_made_later(tmp_path: Path) -> None:
+    """75: whoever starts the loop may do so again, and does not look for a user in /etc/passwd."""
+    folder = Path(tempfile.mkdtemp(prefix="tamma-disk-"))
+    folder.chmod(0o711)
+    with a_small_disk(folder, megabytes=20) as tiny, a_project(tmp_path, "") as project:
+        project.repository()
+        project.configure(on(tiny))
+        done = project.run("orchestrate", "--once")
+        assert done.code == 75, (done.err, done.out)
+        assert "and a new one needs 64" in done.err
+        assert "free some disk space" in done.err
+    folder.rmdir()
+
+
 def wait_for_the_end(project: Project, *numbers: str) -> None:
     """Of their tasks, and their issues told."""
     done_with = [("succeeded", None)] * len(numbers)

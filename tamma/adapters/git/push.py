@@ -8,7 +8,7 @@ from typing import Final
 
 from tamma.adapters.git.again import again
 from tamma.adapters.git.command import Git, GitFailed, Output
-from tamma.adapters.git.trouble import last_words, remote_error
+from tamma.adapters.git.trouble import RemoteAway, last_words, remote_error
 from tamma.core.errors import PermanentError, RefusedByPolicy
 from tamma.core.ids import Oid, is_safe_branch
 from tamma.ports.workspace import PushResult
@@ -22,6 +22,11 @@ _LOST_RACE: Final = re.compile(
 )
 # The same words come from a remote that cannot write its refs: a lock that a killed git left, a full disk, somebody else's folder.
 _UNWRITTEN: Final = re.compile(r"cannot lock ref|failed to update ref", re.IGNORECASE)
+# A disk there that is full, or cannot be written to.
+_SICK: Final = re.compile(
+    r"no space left|disk quota|read-only file system|unable to (create temporary|write|migrate)|input/output error",
+    re.IGNORECASE,
+)
 # Nobody moved our branch: a ref stands where its name needs a folder, or the other way about (refs/heads/tamma).
 _BLOCKED: Final = re.compile(r"'(?P<ref>refs/[^'\s]+)' exists; cannot create '")
 
@@ -56,20 +61,29 @@ def push_commit(
         return PushResult.ALREADY_THERE
     if flag != "!":
         return PushResult.MOVED
-    if blocking := _BLOCKED.search(f"{summary}\n{said.stderr}"):
+    is_where_expected = bool(_UNWRITTEN.search(summary)) and find_head() == expected
+    return _judge_refusal(said, summary, branch=branch, is_where_expected=is_where_expected)
+
+
+def _judge_refusal(said: Output, summary: str, *, branch: str, is_where_expected: bool) -> PushResult:
+    """Rejected where somebody else was first; else raises what says who should act."""
+    words = f"{summary}\n{said.stderr}"
+    if blocking := _BLOCKED.search(words):
         raise PermanentError(
             f"{branch} cannot be made at the remote",
             why=f"{blocking['ref']} is there, and git keeps no branch below or above another's name",
             fix=f"rename or delete {blocking['ref']} at the remote, then `tamma task retry`",
         )
-    if _UNWRITTEN.search(summary) and find_head() == expected:
+    if is_where_expected:
         failed = GitFailed(["push"], code=said.code, stderr=f"{said.stderr}\n{summary}")
         raise remote_error(failed, doing=f"pushing {branch}")
     if _LOST_RACE.search(summary):
         return PushResult.REJECTED
+    if _SICK.search(words):
+        raise RemoteAway(f"pushing {branch} failed", why=last_words(words), fix="look at the disk of the remote")
     raise PermanentError(
         f"the remote refused {branch}",
-        why=last_words(f"{summary}\n{said.stderr}"),
+        why=last_words(words),
         fix="look at its hooks and branch protection; Tamma must be allowed to push to tamma/*",
     )
 

@@ -25,8 +25,9 @@ _PERMANENT: Final = (
     ),
     (r"fsck error|error in object|invalid path", "the repository holds objects that git itself calls dangerous"),
 )
-# Git words it in its own way when a write comes up short ("Out of diskspace"), besides what the system says.
-_DISK_FULL: Final = re.compile(r"no space left|out of disk ?space|disk quota", re.IGNORECASE)
+# Git words it in its own way when a write comes up short ("Out of diskspace"), besides what the system says; of a file that it
+# had opened and could not write to its end or close, it does not say why: that is the disk.
+_DISK_FULL: Final = re.compile(r"no space left|out of disk ?space|disk quota|unable to write file", re.IGNORECASE)
 _LOCAL_DAMAGE: Final = re.compile(
     r"bad object|corrupt|not a git repository: |unable to read|missing blob|missing tree|missing commit|bad tree"
     r"|index file .* (?:is too small|smaller)|packfile .* (?:cannot be|truncated|claims)|bad config|unresolved delta"

@@ -244,16 +244,19 @@ class PostgresClaims:
         reason: str,
         dead: WorkerId | None = None,
     ) -> Task | None:
-        """End an attempt that gave no word; None if it is not (or no longer) ours to end."""
+        """End an attempt that its worker did not settle; None if it is not (or no longer) ours to end."""
         assert decision.to is next_state(TaskState.RUNNING, decision.trigger), decision
-        # The event carries no other counter, and the fold must come to the same row.
-        assert decision.outcome is Outcome.CRASHED, decision
+        # The event carries no other counters, and the fold must come to the same row.
+        assert decision.outcome in {Outcome.CRASHED, Outcome.UNAVAILABLE}, decision
         fact = TaskReaped(
             epoch=epoch,
             worker=WorkerId(""),
             by=by,
+            outcome=decision.outcome,
+            trigger=decision.trigger,
             state=decision.to,
             reason=reason,
+            infra=decision.counters.infra,
             crashes=decision.counters.crashes,
             notice=decision.notice,
             run_after=None,

@@ -7,6 +7,7 @@ the data folder: no stale pid file, reused pid, zombie or orphan backend can be 
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 from tamma.adapters.postgres.install import Binaries
 from tamma.adapters.proc.locks import take_now
-from tamma.core.errors import ConfigError
+from tamma.core.errors import PASSING, ConfigError, TransientError, remedy
 
 ROLE: Final = "tamma"
 SOCKET: Final = ".s.PGSQL.5432"
@@ -31,6 +32,8 @@ _PRIVATE_UID: Final = 60_706
 _NOBODY_UID: Final = 65_534
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _INITDB_SECONDS: Final = 120
+# The cluster and its first WAL segments, measured; on a disk without room initdb dies in ways of its own (SIGBUS among them).
+_ROOM_BYTES: Final = 64_000_000
 _ENV: Final[Mapping[str, str]] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS: Final[Mapping[str, str]] = {
     "max_connections": "200",
@@ -78,7 +81,8 @@ class Owner:
 
 
 def initialise(binaries: Binaries, *, data: Path, owner: Owner) -> None:
-    """Make a cluster in ``data``, all or nothing: until the last step it has another name. Raises ConfigError."""
+    """Make a cluster in ``data``, all or nothing: until the last step it has another name. Raises ConfigError, and
+    TransientError where the disk is full."""
     scratch = data.with_name(f"{data.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
@@ -86,10 +90,14 @@ def initialise(binaries: Binaries, *, data: Path, owner: Owner) -> None:
     try:
         maker.adopt(scratch)
         with _folder_argument(scratch) as (argument, fds):
-            _initdb(binaries, argument, fds, maker)
+            _initdb(binaries, argument, fds, maker, place=scratch.parent)
         (scratch / "pg_hba.conf").write_text(f"local all {ROLE} trust\n", encoding="ascii")
         owner.adopt(scratch)
     except OSError as error:
+        if error.errno in PASSING:
+            raise TransientError(
+                "the embedded Postgres cannot be set up", why=str(error), fix=f"{remedy(error.errno)}, then try again"
+            ) from error
         raise ConfigError(
             "the embedded Postgres cannot be set up",
             why=f"{error.strerror} ({scratch})",
@@ -207,7 +215,7 @@ def _folder_argument(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         os.close(descriptor)
 
 
-def _initdb(binaries: Binaries, folder: str, fds: Sequence[int], maker: Owner) -> None:
+def _initdb(binaries: Binaries, folder: str, fds: Sequence[int], maker: Owner, *, place: Path) -> None:
     argv = [str(binaries.program("initdb")), "-D", folder, "-U", ROLE, "--no-sync", "--no-instructions"]
     argv += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     for name, value in _SETTINGS.items():
@@ -226,6 +234,13 @@ def _initdb(binaries: Binaries, folder: str, fds: Sequence[int], maker: Owner) -
     )
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        free = shutil.disk_usage(place).free
+        if free < _ROOM_BYTES:
+            raise TransientError(
+                "the embedded Postgres cannot be set up",
+                why=f"{place} has room for {free // 1_000_000} MB, and a new one needs {_ROOM_BYTES // 1_000_000}",
+                fix=f"{remedy(errno.ENOSPC)}, then try again",
+            )
         raise ConfigError(
             "the embedded Postgres cannot be set up",
             why=next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import string
 
 import pytest
@@ -14,6 +15,7 @@ from tamma.core.errors import PermanentError, RefusedByPolicy, TransientError
 from tamma.core.ids import is_safe_branch
 from tamma.ports.workspace import PushResult, Remote
 from tests.adapters.git.conftest import World, git
+from tests.support.small_disk import a_small_disk
 
 BAD_BRANCHES = (
     "", "main", "master", "-x", "--upload-pack=x", "refs/heads/main", "a..b", "tamma/a..b", "tamma/@{", "tamma/../main",
@@ -65,6 +67,23 @@ def test_a_remote_that_cannot_write_its_refs_is_no_race(world: World) -> None:
         ws.push(commit, branch="tamma/1", expected=None)
     lock.unlink()
     assert ws.push(commit, branch="tamma/1", expected=None) is PushResult.MOVED
+
+
+def test_a_remote_whose_disk_is_full_is_away_and_not_against_us(world: World) -> None:
+    """Nobody is sent to look at hooks and branch protection; once there is room the push goes through."""
+    ws = world.open()
+    (ws.folder / "README.md").write_text("one\n")
+    commit = ws.capture(message="one").commit
+    objects = world.origin / "objects"
+    whole = objects.rename(world.tmp / "objects")
+    with a_small_disk(objects, megabytes=1) as disk:
+        shutil.copytree(whole, objects, dirs_exist_ok=True)
+        disk.fill()
+        with pytest.raises(TransientError, match=r"No space left|unable to") as told:
+            ws.push(commit, branch="tamma/1", expected=None)
+        assert told.value.fix == "look at the disk of the remote"
+        disk.free()
+        assert ws.push(commit, branch="tamma/1", expected=None) is PushResult.MOVED
 
 
 def test_unsafe_branches_are_never_pushed(world: World) -> None:

@@ -16,6 +16,7 @@ from tamma.core.errors import TransientError
         "error: file write error: Out of diskspace",
         "fatal: sha1 file 'desk/x.lock' write error. Out of disk space",
         "error: unable to write file x: Disk quota exceeded",
+        "error: unable to write file a.py\nerror: unable to write file tests/test_a.py",
     ],
 )
 def test_a_full_disk_passes(stderr: str) -> None:
