@@ -40,6 +40,8 @@ def crowd(world: World) -> World:
         world.ended(again, Outcome.INTERRUPTED)
     overdue = world.claimed("overdue", worker=BOB, duration=EARLIER)
     assert store.tasks.lease(overdue.task.id) is not None
+    twice = world.ended(world.claimed("twice", worker=BOB), Outcome.INTERRUPTED)
+    store.claims.claim(twice.id, worker=BOB, duration=EARLIER)
     world.claimed("running", worker=BOB)
     world.ended(world.claimed("asks", worker=BOB), Outcome.BLOCKED)
     told = world.ended(world.claimed("told", worker=BOB), Outcome.DELIVERED)
