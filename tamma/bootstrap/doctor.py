@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from tamma.config.loader import LOST_FIX, Loaded, load
 from tamma.config.policies import RepositoryConfig
 from tamma.config.reference import describe
 from tamma.config.schema import AgentKind, GateSettings
-from tamma.core.errors import ConfigError, TammaError
+from tamma.core.errors import PASSING, ConfigError, TammaError, remedy
 from tamma.core.moment import local
 from tamma.core.redact import bounded
 from tamma.core.words import counted
@@ -28,6 +27,7 @@ from tamma.ports.forge import Forge
 from tamma.ports.system import ProcessLimits
 
 _FREE_BYTES_MIN: Final = 1_000_000_000
+_BLOCK_BYTES: Final = 4_096
 State = Literal["ok", "warning", "broken"]
 
 
@@ -84,14 +84,12 @@ def _tried(part: str, look: Callable[[], Check | str]) -> Check:
     except TammaError as error:
         return Check(part=part, state="broken", detail=str(error), fix=error.fix)
     except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Check(
-            part=part,
-            state="broken",
-            detail=str(error),
-            fix="make room" if is_full else "check the path and its permissions",
-        )
+        return Check(part=part, state="broken", detail=str(error), fix=_cure(error))
     return found if isinstance(found, Check) else Check(part=part, state="ok", detail=found)
+
+
+def _cure(error: OSError) -> str:
+    return remedy(error.errno) if error.errno in PASSING else "check the path and its permissions"
 
 
 def _configuration(loaded: Loaded) -> Check:
@@ -111,8 +109,7 @@ def _python() -> str:
 
 def _state(loaded: Loaded) -> Check | str:
     folder = database.make_state_folder(loaded)
-    with tempfile.NamedTemporaryFile(dir=folder) as probe:
-        probe.write(b"x")
+    _require_writable(folder)
     free = shutil.disk_usage(folder).free
     if free < _FREE_BYTES_MIN:
         return Check(
@@ -122,6 +119,17 @@ def _state(loaded: Loaded) -> Check | str:
             fix="make room, or move state.folder",
         )
     return f"{folder}, {free >> 30} GiB free"
+
+
+def _require_writable(folder: Path) -> None:
+    """A block is written, since an empty file can still be made on a disk that is full."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            probe.write(bytes(_BLOCK_BYTES))
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written to", why=error.strerror or str(error), fix=_cure(error)
+        ) from error
 
 
 def _database(loaded: Loaded) -> Check | str:
@@ -183,8 +191,7 @@ def _changes(loaded: Loaded, forge: Forge, name: str) -> Check | str:
             return Check(
                 part=f"changes of {name}", state="broken", detail=f"{folder.parent} is not there", fix="make it"
             )
-        with tempfile.TemporaryFile(dir=folder if folder.exists() else folder.parent):
-            pass
+        _require_writable(folder if folder.exists() else folder.parent)
     return f"{counted(forge.count_open_changes(name), 'change')} of ours open; issues and changes can be written"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 
@@ -226,7 +227,9 @@ def open_orchestrator(
                 tick_interval=timedelta(seconds=limits.tick_seconds),
                 tidy=lambda: keeper.tidy(chance=SystemChance().fraction()),
                 drain_limit=timedelta(seconds=limits.drain_seconds),
-                revive=None if database.configured_url(loaded) else database.embedded(loaded).start,
+                revive=None
+                if database.configured_url(loaded)
+                else partial(database.embedded(loaded).start, may_create=False),
             ),
             open_store=lambda: database.open_store(loaded, url, application_name="tamma watch", connections_max=1),
             troubles=troubles,

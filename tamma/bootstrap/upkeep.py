@@ -72,6 +72,7 @@ def restore(config: Path | None, source: Path) -> tuple[Manifest, Report]:
     from tamma.adapters.postgres.verify import verify
 
     loaded = load(config)
+    backup.require_whole(source)  # before anything is made for it
     url = database.configured_url(loaded)
     if url is None:
         database.make_state_folder(loaded)

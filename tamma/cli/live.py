@@ -44,9 +44,9 @@ _QUIET: Final = (AgentSpoke, EffectIntended, TaskDispatched, WorkerRegistered, W
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """Follows the log from the moment it is entered until it is left, and then to the log's end."""
+    """Follows the log from the moment it is entered until it is left, and then to the log's end; ``tally`` is told of each event."""
 
-    def __init__(self, open_store: Callable[[], Store], *, as_json: bool) -> None:
+    def __init__(self, open_store: Callable[[], Store], *, as_json: bool, tally: Tally | None = None) -> None:
         from rich.console import Console
 
         self._open_store = open_store
@@ -57,7 +57,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._view = _LiveView(self._console) if self._console.is_terminal and not as_json else None
         self._cursor = 0
         self._is_read = True
-        self.tally = Tally()
+        self._tally = tally
 
     def __enter__(self) -> Progress:
         """Start following."""
@@ -107,7 +107,8 @@ class Progress(AbstractContextManager["Progress"]):
             return
 
     def _show(self, event: Event) -> None:
-        self.tally.add(event)
+        if self._tally is not None:
+            self._tally.add(event)
         if self._view:
             self._view.show(event)
         elif self._is_read and (self._as_json or not isinstance(event.fact, _QUIET)):

@@ -65,21 +65,23 @@ def _run(
     from tamma import bootstrap
     from tamma.cli.live import Progress
     from tamma.cli.signals import on_signals
+    from tamma.cli.tally import Tally
     from tamma.engine.orchestrator import Mode
 
     mode = Mode.ONCE if once else Mode.UNTIL_IDLE if until_idle else Mode.FOREVER
     with bootstrap.open_orchestrator(globals_.config, workers=workers, log_format=log_format) as session:
         loop = session.orchestrator
         on_signals(loop.signal)
-        with Progress(session.open_store, as_json=as_json) as progress:
+        tally = Tally()  # which grows with every task: nothing for a loop that stays
+        with Progress(session.open_store, as_json=as_json, tally=tally if until_idle else None) as progress:
             loop.report = progress.say
             for line in session.troubles:
                 progress.say(line)
             exit_code = loop.run(mode)
         if until_idle and not as_json:  # once the log was read to its end
             is_idle = exit_code is ExitCode.DELIVERED and not loop.interruption.is_set
-            if is_idle or not progress.tally.is_empty:  # else why it ended is all there is to tell
-                put(f"{'idle' if is_idle else 'ended'}: {progress.tally.told()}")
+            if is_idle or not tally.is_empty:  # else why it ended is all there is to tell
+                put(f"{'idle' if is_idle else 'ended'}: {tally.told()}")
         return exit_code
 
 

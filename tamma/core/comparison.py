@@ -151,7 +151,7 @@ def _by_tests(
         for i, s in before.items()
         if s is not _SKIPPED and i not in was_broken and i in (base.tests or {} if base else {})
     }
-    skipped_files = {i for i, s in now.items() if s is _SKIPPED and "::" not in i}
+    skipped_files = _skipped_files(now)
     newly_skipped = {i for i in ran_before if now.get(i) is _SKIPPED or (i not in now and file_of(i) in skipped_files)}
     asked = sum(s is not _SKIPPED for s in (run.tests or {}).values())
     if not asked and run.broken_files:
@@ -187,13 +187,17 @@ def _vanished(before: Statuses, now: Statuses, touched: frozenset[str]) -> set[s
     """What passed on the base and is gone, though its file is as it was: somebody saw to it that it is not asked. A function
     that is there with other parameters is not gone: they may come from the code."""
     here = {_function(i) for i in now}
-    skipped_files = {i for i, s in now.items() if s is _SKIPPED and "::" not in i}
+    skipped_files = _skipped_files(now)
     return {
         i
         for i, s in before.items()
         if s is _PASSED and i not in now and _function(i) not in here and file_of(i) not in skipped_files
         and _is_path(file_of(i)) and not _is_touched(i, touched)
     }  # fmt: skip
+
+
+def _skipped_files(side: Statuses) -> set[str]:
+    return {i for i, s in side.items() if s is _SKIPPED and "::" not in i}
 
 
 def _function(test_id: str) -> str:

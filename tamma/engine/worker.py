@@ -185,7 +185,7 @@ def _give_up(error: LeaseLost | TaskCancelled, claim: Claim, deps: WorkerDeps) -
     if isinstance(error, LeaseLost):
         counters, chance, me = claim.task.counters, deps.chance.fraction(), deps.identity.id
         decision = judge(Outcome.UNAVAILABLE, counters, deps.policies.retry, chance=chance)
-        reason = _told_safely(f"{error}", deps)
+        reason = _told_safely(str(error), deps)
         with suppress(TammaError):  # then its parent, or the end of its lease, ends it
             task = deps.store.claims.reap(
                 claim.task.id, epoch=claim.lease.epoch, decision=decision, by=me, reason=reason, dead=me

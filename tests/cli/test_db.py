@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.adapters.postgres.test_backup import damage
 from tests.cli.ends import assert_ok, assert_told
 from tests.support.project import Project, a_project
 
@@ -121,12 +122,40 @@ def test_the_address_is_good_for_other_programs_whatever_the_folder(tmp_path: Pa
 
 def test_a_backup_that_cannot_be_made_says_why(project: Project, tmp_path: Path) -> None:
     """A folder that is not there, and a file that is no backup."""
-    assert_told(project.run("db", "backup", "none/kept.tamma"), 2, "cannot be written", "next:")
+    assert_told(project.run("db", "backup", "none/kept.tamma"), 2, f"there is no folder {tmp_path}/none", "next:")
     (tmp_path / "other").write_text("x")
     assert_told(project.run("db", "restore", "other"), 2, "no whole backup", "nothing was restored")
     assert_told(project.run("db", "restore", "none"), 2, "no such file", "next:")
     os.mkfifo(tmp_path / "pipe")
     assert_told(project.run("db", "restore", "pipe"), 2, "no regular file", "next:")
+
+
+def test_a_refused_restore_makes_no_database(tmp_path: Path) -> None:
+    """What is wrong with a file is found before anything is made for it: the next restore, or loop, begins as if nothing was."""
+    with a_project(tmp_path, "") as project:
+        project.repository()
+        project.configure()
+        assert_ok(project.run("db", "upgrade"))
+        assert_ok(project.run("db", "backup", "kept.tamma", "--no-proof"))
+        assert_ok(project.run("db", "stop"))
+        shutil.rmtree(tmp_path / ".tamma")
+        whole = (tmp_path / "kept.tamma").read_bytes()
+        damage(tmp_path / "kept.tamma", "task.copy", b"x" * 100_000)
+        assert_told(project.run("db", "restore", "kept.tamma"), 2, "task.copy is not what was written", "next:")
+        assert not (tmp_path / ".tamma").exists()
+        (tmp_path / "kept.tamma").write_bytes(whole)
+        assert_ok(project.run("db", "restore", "kept.tamma"))
+        assert_ok(project.run("db", "stop"))
+
+
+def test_a_backup_follows_a_link(project: Project, tmp_path: Path) -> None:
+    """A name that always leads to the newest one stays what it is."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "newest").symlink_to(tmp_path / "disk" / "kept.tamma")
+    assert_ok(project.run("db", "upgrade"))
+    assert_ok(project.run("db", "backup", "newest", "--no-proof"))
+    assert (tmp_path / "newest").is_symlink()
+    assert [entry.name for entry in (tmp_path / "disk").iterdir()] == ["kept.tamma"]
 
 
 def test_a_backup_replaces_no_pipe_and_no_device(project: Project, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.ends import assert_ok, assert_plain
 from tests.support.project import FILES, Project, a_project
+from tests.support.small_disk import a_small_disk
 
 
 @pytest.fixture
@@ -96,6 +97,17 @@ def test_what_cannot_be_known_is_said(project: Project) -> None:
     done = project.run("doctor")
     assert done.code == 0, done.out
     assert "ok     gates of demo: check; {environment}/check is known only when it runs" in done.out
+
+
+def test_a_forge_on_a_full_disk_is_told(project: Project) -> None:
+    """An empty file can still be made there, and says nothing."""
+    folder = project.root / "forge" / "demo" / "changes"
+    with a_small_disk(folder, megabytes=1) as disk:
+        disk.fill()
+        done = project.run("doctor")
+    line = next(line for line in done.out.splitlines() if "changes of demo" in line)
+    assert done.code == 2
+    assert f"{folder} cannot be written to: No space left on device" in line
 
 
 def test_changes_that_cannot_be_read_or_kept_are_told(project: Project) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import psycopg
 
+from tamma.adapters.postgres.embedded import EmbeddedPostgres
+from tests.cli.ends import assert_ok
 from tests.faults.world import (
     EDIT,
     NO_WORKERS,
@@ -118,6 +121,28 @@ def test_a_running_loop_starts_its_own_server_again(tmp_path: Path) -> None:
         finally:
             project.stop_all()
             project.run("db", "stop")
+
+
+def test_a_running_loop_makes_no_new_database_in_place_of_its_own(tmp_path: Path) -> None:
+    """A disk that came loose, or a folder that somebody removed: an empty database would forget all that was done."""
+    with a_project(tmp_path, "") as project:
+        project.repository()
+        project.configure()
+        said = tmp_path / "said"
+        loop = project.start("orchestrate", output=said)
+        wait_until(lambda: is_looping(wait_for_database(project)), what="the loop")
+        EmbeddedPostgres(tmp_path / ".tamma" / "postgres").stop("immediate")
+        (tmp_path / ".tamma").rename(tmp_path / "elsewhere")
+        wait_until(lambda: "database is gone" in said.read_text(), what="a word about it")
+        assert not (tmp_path / ".tamma" / "postgres").exists()
+        project.issue()
+        shutil.rmtree(tmp_path / ".tamma", ignore_errors=True)
+        (tmp_path / "elsewhere").rename(tmp_path / ".tamma")
+        wait_until(lambda: bool(project.changes()), what="the change, once it is back")
+        loop.send_signal(signal.SIGTERM)
+        assert loop.wait(timeout=60) == 0, said.read_text()
+        assert "Traceback" not in said.read_text()
+        assert_ok(project.run("db", "stop"))
 
 
 def postmaster(project: Project) -> Path:

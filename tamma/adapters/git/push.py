@@ -8,7 +8,7 @@ from typing import Final
 
 from tamma.adapters.git.again import again
 from tamma.adapters.git.command import Git, GitFailed, Output
-from tamma.adapters.git.trouble import RemoteAway, last_words, remote_error
+from tamma.adapters.git.trouble import has_sick_disk, last_words, remote_error
 from tamma.core.errors import PermanentError, RefusedByPolicy
 from tamma.core.ids import Oid, is_safe_branch
 from tamma.ports.workspace import PushResult
@@ -22,11 +22,6 @@ _LOST_RACE: Final = re.compile(
 )
 # The same words come from a remote that cannot write its refs: a lock that a killed git left, a full disk, somebody else's folder.
 _UNWRITTEN: Final = re.compile(r"cannot lock ref|failed to update ref", re.IGNORECASE)
-# A disk there that is full, or cannot be written to.
-_SICK: Final = re.compile(
-    r"no space left|disk quota|read-only file system|unable to (create temporary|write|migrate)|input/output error",
-    re.IGNORECASE,
-)
 # Nobody moved our branch: a ref stands where its name needs a folder, or the other way about (refs/heads/tamma).
 _BLOCKED: Final = re.compile(r"'(?P<ref>refs/[^'\s]+)' exists; cannot create '")
 
@@ -74,13 +69,12 @@ def _judge_refusal(said: Output, summary: str, *, branch: str, is_where_expected
             why=f"{blocking['ref']} is there, and git keeps no branch below or above another's name",
             fix=f"rename or delete {blocking['ref']} at the remote, then `tamma task retry`",
         )
-    if is_where_expected:
-        failed = GitFailed(["push"], code=said.code, stderr=f"{said.stderr}\n{summary}")
+    failed = GitFailed(["push"], code=said.code, stderr=f"{said.stderr}\n{summary}")
+    is_lost = not is_where_expected and bool(_LOST_RACE.search(summary))
+    if is_where_expected or (has_sick_disk(failed) and not is_lost):
         raise remote_error(failed, doing=f"pushing {branch}")
-    if _LOST_RACE.search(summary):
+    if is_lost:
         return PushResult.REJECTED
-    if _SICK.search(words):
-        raise RemoteAway(f"pushing {branch} failed", why=last_words(words), fix="look at the disk of the remote")
     raise PermanentError(
         f"the remote refused {branch}",
         why=last_words(words),

@@ -28,6 +28,10 @@ _PERMANENT: Final = (
 # Git words it in its own way when a write comes up short ("Out of diskspace"), besides what the system says; of a file that it
 # had opened and could not write to its end or close, it does not say why: that is the disk.
 _DISK_FULL: Final = re.compile(r"no space left|out of disk ?space|disk quota|unable to write file", re.IGNORECASE)
+# A disk there that cannot be written to; git does not always say why.
+_DISK_SICK: Final = re.compile(
+    r"read-only file system|unable to (create temporary|write|migrate)|input/output error", re.IGNORECASE
+)
 _LOCAL_DAMAGE: Final = re.compile(
     r"bad object|corrupt|not a git repository: |unable to read|missing blob|missing tree|missing commit|bad tree"
     r"|index file .* (?:is too small|smaller)|packfile .* (?:cannot be|truncated|claims)|bad config|unresolved delta"
@@ -44,12 +48,18 @@ def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
     """A remote that is away is transient; one that will never have us is permanent."""
     text = failed.stderr.lower()
     why = last_words(failed.stderr)
-    if _DISK_FULL.search(text):
-        return TransientError(f"{doing} failed", why=why, fix="free some disk space")
+    if has_sick_disk(failed):
+        fix = "look at the disk of the remote" if "remote" in text else "free some disk space"
+        return TransientError(f"{doing} failed", why=why, fix=fix)
     for pattern, fix in _PERMANENT:
         if re.search(pattern, text):
             return PermanentError(f"{doing} failed", why=why, fix=fix)
     return RemoteAway(f"{doing} failed", why=why, fix="try again when the remote can be reached")
+
+
+def has_sick_disk(failed: GitFailed) -> bool:
+    """Whether git ran into a disk, on either side, that is full or cannot be written to."""
+    return bool(_DISK_FULL.search(failed.stderr) or _DISK_SICK.search(failed.stderr))
 
 
 def local_error(failed: GitFailed, *, doing: str) -> TammaError:

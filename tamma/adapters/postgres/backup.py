@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -143,6 +144,14 @@ def put_back(url: str, source: Path) -> Manifest:
     return manifest
 
 
+def require_whole(source: Path) -> None:
+    """Read all of a backup, and touch nothing. Raises ConfigError unless each table is what was written."""
+    with _opened(source) as archive:
+        for name, told in _read_manifest(archive, source).tables.items():
+            for _ in _content(archive, name, told, source):
+                pass
+
+
 def prove(url: str, source: Path) -> Report:
     """Load a backup into a scratch database on the server at ``url``, verify the log there, and drop it again.
 
@@ -191,13 +200,17 @@ def _drop_dead_proofs(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def _made_whole(target: Path) -> Iterator[Path]:
-    """A file beside ``target`` that takes its name when all is on disk, and is gone if anything fails."""
+    """A file beside ``target`` that takes its name when all is on disk, and is gone if anything fails. A link stays, and what
+    it points at is replaced."""
+    target = Path(os.path.realpath(target))
     if target.exists() and not target.is_file():
         raise ConfigError(
             f"{target} cannot be written",
             why="it is not a regular file, and a backup takes the place of what it is named after",
             fix="name a file in a folder with room",
         )
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target} cannot be written", why=f"there is no folder {target.parent}", fix="make it first")
     unfinished = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     try:
         with draft_at(unfinished, like=f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}"):
@@ -205,7 +218,7 @@ def _made_whole(target: Path) -> Iterator[Path]:
             publish(unfinished, target)
     except OSError as error:
         raise ConfigError(
-            f"{target} cannot be written", why=str(error), fix="name a file in a folder with room"
+            f"{target} cannot be written", why=error.strerror or str(error), fix="name a file in a folder with room"
         ) from error
 
 
@@ -246,21 +259,36 @@ def _copy_out(connection: Connection, archive: zipfile.ZipFile, table: str) -> T
         return TableCopy(columns=columns, rows=cursor.rowcount, bytes=size, sha256=digest.hexdigest())
 
 
+def _content(archive: zipfile.ZipFile, table: str, told: TableCopy, source: Path) -> Iterator[bytes]:
+    """What a backup holds of a table, piece by piece; raises ConfigError where that is not what was written."""
+    digest, size, name = hashlib.sha256(), 0, f"{table}.copy"
+    try:
+        member = _member(archive, name, source)
+    except KeyError as error:
+        raise _damaged(source, f"{name} is missing") from error
+    with member:
+        while size <= told.bytes and (chunk := member.read(_CHUNK_BYTES)):
+            digest.update(chunk)
+            size += len(chunk)
+            yield chunk
+    if (digest.hexdigest(), size) != (told.sha256, told.bytes):
+        raise _damaged(source, f"{name} is not what was written: its size or SHA-256 differs")
+
+
 def _copy_in(connection: Connection, archive: zipfile.ZipFile, table: str, told: TableCopy, source: Path) -> None:
-    digest, name = hashlib.sha256(), f"{table}.copy"
+    name = f"{table}.copy"
     columns = sql.SQL(", ").join(map(sql.Identifier, told.columns))
     query = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
     try:
-        with _member(archive, name, source) as member, connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             with cursor.copy(query) as copy:
-                while chunk := member.read(_CHUNK_BYTES):
-                    digest.update(chunk)
+                for chunk in _content(archive, table, told, source):
                     copy.write(chunk)
             loaded = cursor.rowcount
-    except (KeyError, psycopg.DataError, psycopg.IntegrityError, *_WRONG_COLUMNS) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, *_WRONG_COLUMNS) as error:
         raise _damaged(source, f"{name}: {error}") from error
-    if (digest.hexdigest(), loaded) != (told.sha256, told.rows):
-        raise _damaged(source, f"{name} is not what was written: its SHA-256 or number of rows differs")
+    if loaded != told.rows:
+        raise _damaged(source, f"{name} is not what was written: it holds {loaded} rows, not {told.rows}")
 
 
 def _require_unused(url: str, tables: Collection[str]) -> None:
@@ -304,8 +332,10 @@ def _read_manifest(archive: zipfile.ZipFile, source: Path) -> Manifest:
         wanted = [name for name in _TABLES if revision >= _SINCE.get(name, revision)]
         tables = {name: _table_copy(found["tables"][name]) for name in wanted}
         return Manifest(taken_at=found["taken_at"], revision=revision, tables=tables)
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise _damaged(source, f"{_MANIFEST}: {error!r}") from error
+    except KeyError as error:
+        raise _damaged(source, f"{_MANIFEST} is missing, or tells nothing of {error}") from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _damaged(source, f"{_MANIFEST} is not in the form that `tamma db backup` writes") from error
 
 
 def _revision(found: Any) -> str:

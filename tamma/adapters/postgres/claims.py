@@ -163,7 +163,7 @@ class PostgresClaims:
         return _claim_of(row, worker)
 
     def claim_next(self, *, worker: WorkerId, capabilities: Collection[str], duration: timedelta) -> Claim | None:
-        """The best task that we can take now; None if there is none."""
+        """The best task that we can take now; None if there is none. For workers that ask for work; the loop claims by id."""
         ours = [rows.text(capability) for capability in capabilities]
         wanted = {"worker": rows.text(worker), "capabilities": ours, "duration": duration}
 

@@ -46,12 +46,19 @@ class EmbeddedPostgres:
         self._made = self._root / "database.made"
         self._shared_places = shared_places
 
-    def start(self) -> str:
+    def start(self, *, may_create: bool = True) -> str:
         """Make the cluster if there is none, start it if nobody did, and return ``url()``. Idempotent, safe to race.
 
-        Raises ConfigError if it can never work here, TransientError if it did not come up in time.
+        Raises ConfigError if it can never work here, or there is none and none may be made; TransientError if it did not come
+        up in time.
         """
         with self._access():
+            if not may_create and not self.exists():
+                raise ConfigError(
+                    "the embedded database is gone",
+                    why=f"there is none in {self._root} any more",
+                    fix="put that folder back; or stop, `tamma db restore` a backup, and start again",
+                )
             if self._made.exists() and self._answers():
                 return self.url()
             if not self._root.exists():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tamma.adapters.postgres.backup import put_back, take
+from tamma.adapters.postgres.backup import put_back, require_whole, take
 from tamma.core.errors import ConfigError
 from tests.adapters.postgres.store_world import World
 from tests.adapters.postgres.test_backup import damage
@@ -52,8 +52,29 @@ def test_a_manifest_that_was_edited_is_no_backup(
     with zipfile.ZipFile(file) as archive:
         manifest = json.loads(archive.read("manifest.json"))
     damage(file, "manifest.json", change(manifest).encode())
-    with pytest.raises(ConfigError, match="no whole backup"):
+    with pytest.raises(ConfigError, match="no whole backup") as told:
         put_back(empty_database_url, file)
+    assert "Error" not in told.value.why, "those are Python's words"
+
+
+def test_a_member_larger_than_was_told_is_not_read_to_its_end(world: World, tmp_path: Path) -> None:
+    """A bomb costs no more than the table that was backed up: the bad bytes near its end are never met."""
+    world.task(1)
+    file = tmp_path / "b.tamma"
+    take(world.url, file)
+    with zipfile.ZipFile(file) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist() if name != "task.copy"}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in kept.items():
+            archive.writestr(name, content)
+        archive.writestr("task.copy", b"0123456789" * 3_000_000)
+        packed = archive.getinfo("task.copy").compress_size
+    raw = bytearray(file.read_bytes())
+    at = raw.index(b"task.copy") + packed * 3 // 4
+    raw[at : at + 64] = bytes(range(64))
+    file.write_bytes(raw)
+    with pytest.raises(ConfigError, match=r"task\.copy is not what was written"):
+        require_whole(file)
 
 
 def flip(raw: bytearray, name: bytes) -> None:
