@@ -77,11 +77,11 @@ class Scene:
 
 def nothing_is_lost(scene: Scene) -> Iterator[str]:
     """I1: each issue ended, and delivered."""
-    found = {n: (s, o, r) for n, s, o, r in scene.rows("SELECT issue, state, outcome, reason FROM task")}
+    found = {n: (s, o, c, r) for n, s, o, c, r in scene.rows("SELECT issue, state, outcome, crashes, reason FROM task")}
     for number in scene.issues:
-        state, outcome, reason = found.get(number, ("none", None, ""))
+        state, outcome, crashes, reason = found.get(number, ("none", None, 0, ""))
         if (state, outcome) != ("succeeded", "delivered"):
-            yield f"issue {number} ended as {state}, {outcome}: {reason}"
+            yield f"issue {number} ended as {state}, {outcome} after {crashes} crashes: {reason}"
 
 
 def nothing_is_done_twice(scene: Scene) -> Iterator[str]:

@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -181,8 +182,11 @@ class Storm:
             err = output.read_text(errors="replace")
             output.unlink()
         self.tally.codes[f"{what} {child.returncode}"] += 1
-        is_asked_too_early = child.returncode == -signal.SIGTERM and not (out + err)  # Python was still beginning
-        if (child.returncode not in ENDS and not is_asked_too_early) or "Traceback" in out + err:
+        said = (
+            out + err
+        )  # nothing while Python was still beginning; or why the loop could not begin, just before it ended
+        is_asked_too_early = child.returncode == -signal.SIGTERM and (not said or said.startswith("tamma: "))
+        if (child.returncode not in ENDS and not is_asked_too_early) or "Traceback" in said:
             self.tally.bugs.append(
                 f"{what} ended with {child.returncode}: {err[-1000:] or out[-1000:]}{_traceback(err)}"
             )
@@ -246,10 +250,11 @@ class Storm:
 
     # Faults
 
-    def _workers(self) -> list[int]:
-        """Pids of the workers that the loops started."""
+    def _workers(self, *, crashes_max: int = sys.maxsize) -> list[int]:
+        """Pids of the workers that the loops started, for tasks that crashed no more often than that."""
         found = []
-        for (worker,) in self.project.rows("SELECT worker FROM task WHERE state = 'running' ORDER BY id"):
+        running = "SELECT worker FROM task WHERE state = 'running' AND crashes <= %s ORDER BY id"
+        for (worker,) in self.project.rows(running, crashes_max):
             pid = int(re.split(":", worker)[-2])
             if pid not in {victim.pid for victim in self._victims} and _is_ours(pid, str(self.project.root)):
                 found.append(pid)
@@ -267,7 +272,8 @@ class Storm:
             self.tally.faults["loops asked to stop"] += 1
 
     def _kill_any_worker(self) -> None:
-        if workers := self._workers():
+        # The oldest task is always taken up again first: on a slow machine it would be killed until its budget is spent.
+        if workers := self._workers(crashes_max=KILLS_PER_ISSUE):
             pid = self._chance.choice(workers)
             phase = self._phase_of(pid)
             if _signal(pid, signal.SIGKILL):
