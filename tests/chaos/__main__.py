@@ -18,8 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
 from tamma.adapters.postgres.embedded import EmbeddedPostgres
 from tamma.adapters.postgres.migrate import upgrade
+from tamma.core.errors import TransientError
 from tests.chaos.oracle import Scene, violations
 from tests.chaos.resources import Gauge, not_flat
 from tests.chaos.storm import Plan, Storm
@@ -58,13 +61,17 @@ def run(
     cases: Path | None = None,
 ) -> dict[str, Any]:
     """One storm and what the oracle says of it."""
-    url = server.start()
-    upgrade(url)
+
+    @retry(retry=retry_if_exception_type(TransientError), stop=stop_after_attempt(5), reraise=True)
+    def start() -> str:  # on a machine that is busy for so long it is slow, not broken
+        return server.start()
 
     def restart() -> None:
         server.stop("immediate")
-        server.start()
+        start()
 
+    url = start()
+    upgrade(url)
     root = scratch / "project"
     root.mkdir()
     with a_project(root, url) as project:
