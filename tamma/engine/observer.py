@@ -169,7 +169,16 @@ class Observer:
             )
             return _ask(question, issue.ref, self._unread)
 
-        judged = [first for issue in page.issues if (first := judge(issue))]
+        def as_it_is(first: Prospect) -> Prospect | None:
+            """What seems to be asked for once more may have been read before the worker of its last task took the label off."""
+            ref = first.issue.ref
+            if first.against or ref not in newest:
+                return first
+            issue = _ask(partial(self.forge.issue, ref), ref, self._unread)
+            return judge(issue) if issue else None
+
+        looked_at = [first for issue in page.issues if (first := judge(issue))]
+        judged = [now for first in looked_at if (now := as_it_is(first))]
         changes = self._changes_of(repository, [first.issue.ref for first in judged if not first.against])
         found: list[Prospect] = []
         for issue in (first.issue for first in judged):

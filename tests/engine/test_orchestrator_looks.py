@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from tamma.adapters.postgres.store import PostgresStore
+from tamma.core.attempt import Outcome, judge
 from tamma.core.errors import ConfigError, ExitCode, TransientError
-from tamma.core.ids import BlobId, IssueRef
+from tamma.core.ids import BlobId, IssueRef, WorkerId
 from tamma.core.issue import IssueState
 from tamma.core.policy import Limits, Order, SelectionPolicy
 from tamma.core.task import Notice, TaskState
@@ -71,6 +73,49 @@ def test_who_does_not_stay_looks_at_every_page(store: PostgresStore, tmp_path: P
     except ConfigError as error:
         assert "before they took it" in str(error)  # noqa: PT017 — only one of the two modes insists on an end
     assert loop.intake.newest(young) is not None
+
+
+class EndsMeanwhile(MemoryForge):
+    """Something happens between the look at its issues and whatever is asked next."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def open_issues(self, *args: Any, **kwargs: Any) -> IssuePage:
+        """The page, and then what was to happen, once."""
+        page = super().open_issues(*args, **kwargs)
+        happen, self.meanwhile = self.meanwhile, None
+        if happen is not None:
+            happen()
+        return page
+
+
+def test_a_task_that_ends_while_the_loop_looks_is_not_taken_for_asked_again(
+    store: PostgresStore, tmp_path: Path
+) -> None:
+    """The label was read before the worker told the issue and took it off; the task was read after."""
+    forge = EndsMeanwhile(name="local")
+    ref = forge.add_issue()
+    loop = a_loop(store, forge, tmp_path, workers_max=0)
+    loop.tick()
+    task = loop.intake.newest(ref)
+    assert task is not None
+
+    def end() -> None:
+        claim = store.claims.claim(task.id, worker=WorkerId("here:2:boot"), duration=timedelta(minutes=1))
+        refused = judge(Outcome.REFUSED, claim.task.counters, loop.policies.retry, chance=0)
+        loop.herald.tell(store.claims.settle(claim.lease, refused, reason="a secret"))
+
+    forge.meanwhile = end
+    loop.tick()
+    assert "tamma" not in forge.issue(ref).labels
+    newest = loop.intake.newest(ref)
+    assert newest is not None
+    assert (newest.generation, newest.state, newest.notice) == (1, TaskState.FAILED, None)
+    forge.change_labels(ref, add=("tamma",), remove=())
+    loop.tick()
+    again = loop.intake.newest(ref)
+    assert again is not None
+    assert again.generation == 2, "now a human asks"
 
 
 def test_every_live_task_is_asked_whether_it_may_go_on(store: PostgresStore, tmp_path: Path) -> None:
