@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
 from tamma.core.redact import bounded, clean
 
 LINE_BYTES_MAX: Final = 8_192
+# More than anybody reads along; each costs some microseconds, and who prints them may be quicker than we.
+LINES_A_SECOND_MAX: Final = 10_000
 
 
 class Kept:
@@ -46,24 +49,46 @@ class Kept:
 
 
 class Lines:
-    """Cuts a stream into lines for ``on_line``; of a line longer than 8 KiB only the beginning is handed on."""
+    """Cuts a stream into lines for ``on_line``; of a line longer than 8 KiB only the beginning is handed on, and of a flood of
+    lines so many a second, with a line that tells how many were left out."""
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], *, now: Callable[[], float] = time.monotonic) -> None:
         self._on_line = on_line
+        self._now = now
         self._open = bytearray()
+        self._room = 0
+        self._room_until = float("-inf")
+        self._left_out = 0
 
     def add(self, chunk: bytes) -> None:
         """Take more, handing on each line that is complete."""
+        self._renew()
         *complete, rest = chunk.split(b"\n")
-        for piece in complete:
+        for piece in complete[: self._room]:
             self._extend(piece)
             self._hand_on()
+        if left_out := len(complete) - min(self._room, len(complete)):
+            self._left_out += left_out
+            self._open.clear()
+        self._room -= len(complete) - left_out
         self._extend(rest)
 
     def end(self) -> None:
         """Hand on what came after the last line end."""
+        self._tell_left_out()
         if self._open:
             self._hand_on()
+
+    def _renew(self) -> None:
+        now = self._now()
+        if now >= self._room_until:
+            self._tell_left_out()
+            self._room, self._room_until = LINES_A_SECOND_MAX, now + 1
+
+    def _tell_left_out(self) -> None:
+        if self._left_out:
+            self._on_line(f"[… {self._left_out} lines left out …]")
+            self._left_out = 0
 
     def _extend(self, piece: bytes) -> None:
         self._open += piece[: LINE_BYTES_MAX - len(self._open)]
