@@ -55,15 +55,20 @@ class Progress(AbstractContextManager["Progress"]):
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
         self._view = _LiveView(self._console) if self._console.is_terminal and not as_json else None
-        self._cursor = 0
+        self._cursor: int | None = 0
         self._is_read = True
         self._tally = tally
 
     def __enter__(self) -> Progress:
         """Start following."""
         store = self._open_store()
-        self._cursor = store.events.head()
-        store.close()
+        try:
+            self._cursor = store.events.head()
+        except TransientError as error:  # a display holds up no work; the thread tries again
+            self._cursor = None
+            warn(f"what happens cannot be shown yet: {error}")
+        finally:
+            store.close()
         if self._view:
             self._view.start()
         self._thread.start()
@@ -97,6 +102,8 @@ class Progress(AbstractContextManager["Progress"]):
 
     def _catch_up(self, store: Store) -> None:
         try:
+            if self._cursor is None:
+                self._cursor = store.events.head()
             while True:
                 events, self._cursor = store.events.tail(self._cursor)
                 for event in events:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,18 +23,20 @@ class Interruption:
     """Set once by a signal handler, seen by everything that waits; carries the exit code of its signal."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_set = (
+            False  # no Event: its lock is not reentrant, and a second signal may come while the first is handled
+        )
         self.exit_code = ExitCode.SIGTERM
 
     def set(self, exit_code: ExitCode) -> None:
         """The process was asked to stop."""
         self.exit_code = exit_code
-        self._event.set()
+        self._is_set = True
 
     @property
     def is_set(self) -> bool:
         """Whether it was."""
-        return self._event.is_set()
+        return self._is_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,12 +139,15 @@ class Rounds:
         self.attempt.enter(Phase.AUDIT)
         self._record_audit(candidate)
         reports = self._judge(candidate, base_runs, 0)
-        if any(report.binds or report.needs_human for report in reports):
-            failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds or r.needs_human)
-            return Verdict(
-                outcome=Outcome.GATES_FAILED,
-                reason=f"the approved commit {candidate.commit} does not pass now: {failed}",
-            )
+        helpless = [report for report in reports if report.needs_human]
+        if failed := [report for report in reports if report.binds]:
+            told = ", ".join(f"{r.name} ({r.summary})" for r in (*failed, *helpless))
+            reason = f"the approved commit {candidate.commit} does not pass now: {told}"
+            return Verdict(outcome=Outcome.GATES_FAILED, reason=reason)
+        if helpless:  # that says nothing about the commit, which stays approved
+            told = "; ".join(f"gate {r.name}: {r.summary}" for r in helpless)
+            reason = f"the approved commit {candidate.commit} cannot be judged now: {told}"
+            return Verdict(outcome=Outcome.BLOCKED, reason=reason)
         return Solution(candidate=candidate, reports=reports, repairs=0, detail="approved by a human")
 
     # Implement and repair

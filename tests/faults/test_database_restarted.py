@@ -1,4 +1,4 @@
-"""The database server is restarted under a running agent: the same attempt goes on and delivers."""
+"""What happens to a whole database server: it is restarted under a running agent, or somebody else holds it up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import pytest
 
 from tamma.adapters.postgres.embedded import EmbeddedPostgres
@@ -80,3 +81,15 @@ def test_a_busy_loop_and_its_workers_outlive_crashes_of_the_server(project: Proj
     assert "a bug in Tamma" not in done.err + done.out
     assert_delivered_once(project, *numbers)
     assert_fold_equals_tables(server.url())
+
+
+def test_somebody_elses_long_transaction_holds_up_no_work(project: Project) -> None:
+    """While it is open, in whatever database of the server, the end of the log is not known and nothing is shown; the issue is
+    delivered all the same."""
+    project.configure()
+    with psycopg.connect(project.database_url) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        done = project.run("orchestrate", "--once")
+    assert done.code == 0, done.err
+    assert "what happens cannot be shown yet" in done.err
+    assert_delivered_once(project, "1")

@@ -58,6 +58,24 @@ def test_what_was_approved_is_what_is_published(project: Project) -> None:
     assert "waits-for-human" not in project.issue_text().split("---")[1]
 
 
+def test_an_approved_commit_outlives_a_gate_that_cannot_be_asked(project: Project) -> None:
+    """That is no word about the commit: people are asked, and once the gate is mended that very commit goes out."""
+    project.configure(APPROVE)
+    [task] = queue(project)
+    assert ended(start_work(project, task, **PATIENT)).code == 13
+    commit = asked(project)
+    finished(project.run("task", "approve", task))
+    project.configure(APPROVE + '[[gates]]\nname = "mute"\nargv = ["true"]\nreport = "never.xml"\n')
+    done = ended(start_work(project, task, **PATIENT))
+    assert done.code == 13, (done.err, done.out)
+    assert f"the approved commit {commit} cannot be judged now: gate mute" in done.err
+    project.configure(APPROVE)
+    finished(project.run("task", "approve", task))
+    finish(project)
+    assert project.branches() == {"tamma/1": commit}
+    assert project.types().count("AGENT.RUN.STARTED") == 1
+
+
 def test_an_approved_commit_is_published_once_even_if_its_worker_dies(project: Project) -> None:
     """kill -9 after the push of the approved commit: the next attempt finishes the same one."""
     project.configure(APPROVE)

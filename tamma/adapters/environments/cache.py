@@ -207,12 +207,12 @@ class CachedEnvironments:
     def _remove_garbage(self, key: str) -> None:
         """Nobody is disturbed: this needs the key alone, which users and builders hold together."""
         place = self._root / key
-        if not place.is_dir():
-            return
         with exclusive_now(self._lock(key, "use")) as is_ours:
+            if not is_ours or not place.is_dir():
+                return
             current = self._current(key)
             kept = {_CURRENT, _SIZE, _USED} | ({current.name, self._stamp(current).name} if current else set())
-            for entry in place.iterdir() if is_ours else ():
+            for entry in place.iterdir():
                 if entry.name not in kept:
                     self._remove(entry)
 
@@ -226,9 +226,10 @@ class CachedEnvironments:
                 return
             with exclusive_now(self._lock(key, "use")) as is_ours:
                 if is_ours:
-                    trash = self._root / f"{_TRASH}{secrets.token_hex(8)}"
-                    (self._root / key).rename(trash)
-                    self._remove(trash)
+                    if (self._root / key).is_dir():  # else another process evicted it since we looked
+                        trash = self._root / f"{_TRASH}{secrets.token_hex(8)}"
+                        (self._root / key).rename(trash)
+                        self._remove(trash)
                     total -= size
 
     def _remove(self, path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tamma.adapters.git.audit import is_git_dir, link_trouble, modules_trouble, name_trouble, show
+from tamma.core.errors import PASSING
 
 DEFAULT_EXCLUDES: Final = (
     "__pycache__", "*.pyc", "*.pyo", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox",
@@ -111,6 +112,8 @@ class Walk:
         try:
             fd = open_beneath(self._root, folder)
         except OSError as e:
+            if e.errno in PASSING:  # that is the machine's trouble, and no fault of the change
+                raise
             self._refuse(folder, f"cannot be read ({e.strerror})")
             return []
         listed = []
@@ -176,6 +179,8 @@ class Walk:
             finally:
                 os.close(fd)
         except OSError as e:
+            if e.errno in PASSING:  # that is the machine's trouble, and no fault of the change
+                raise
             self._refuse(path, f"cannot be read ({e.strerror})")
 
     def _take_at(self, fd: int, name: bytes, path: bytes) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
@@ -16,7 +16,7 @@ import psycopg
 
 from tamma.adapters.postgres import server
 from tamma.adapters.postgres.install import MAJOR, SHARED_PLACES, Binaries, find_binaries, open_copy, open_to_all
-from tamma.core.errors import ConfigError, TransientError
+from tamma.core.errors import PASSING, ConfigError, TransientError, remedy
 
 DATABASE: Final = "tamma"
 _SOCKET_PATH_BYTES_MAX: Final = 107 if server.HAS_PROC else 103
@@ -80,7 +80,8 @@ class EmbeddedPostgres:
             if (pid := server.postmaster(self._data)) is None:
                 server.kill_orphans(self._data)
             else:
-                os.kill(pid, _SIGNALS[mode])
+                with suppress(ProcessLookupError):  # it died by itself
+                    os.kill(pid, _SIGNALS[mode])
             if not server.wait_until(self._is_free, seconds=_STOP_SECONDS):
                 raise TransientError(
                     "the embedded Postgres does not stop",
@@ -241,6 +242,8 @@ class EmbeddedPostgres:
         except subprocess.TimeoutExpired as error:
             raise self._not_started(f"initdb took longer than {error.timeout:.0f} seconds") from error
         except OSError as error:
+            if error.errno in PASSING:
+                raise self._not_started(f"{error}; {remedy(error.errno)}") from error
             raise ConfigError(
                 "the embedded database cannot be opened",
                 why=f"{error.strerror}: {error.filename or self._root}",

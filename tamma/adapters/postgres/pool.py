@@ -136,9 +136,9 @@ class Pool:
                 raise
         from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-        give_up_at = self._away_since + (self._patience if patience is None else patience).total_seconds()
+        since = self._away_since or time.monotonic()  # read once: another thread's success sets it to None
+        self._away_since = since
+        give_up_at = since + (self._patience if patience is None else patience).total_seconds()
         retrying = Retrying(
             retry=retry_if_exception_type(ConnectionBroken),
             stop=lambda _: time.monotonic() >= give_up_at,

@@ -32,6 +32,7 @@ from tamma.ports.system import Completed, NotStarted, ProcessLimits, Stop
 _LAUNCH: Final = "import sys; sys.path.append(sys.argv[1]); from tamma.adapters.proc.warden import main; main()"
 _ROOT: Final = str(Path(tamma.__file__).resolve().parent.parent)
 _CHUNK_BYTES: Final = 1 << 16
+_DRAIN_CHUNKS_MAX: Final = 1_024  # 64 MiB, far more than a pipe holds
 _ASK_SECONDS: Final = 0.2
 _WARDEN_SECONDS: Final = KILL_SECONDS + 5.0
 _UNRESPONSIVE_SECONDS: Final = 5.0
@@ -144,8 +145,10 @@ class _Run:
             self._look_at_limits()
         if self._is_lost:
             self._end_without_warden()
-        while self._read_output():
-            pass
+        # What a dead tree left in the pipe; one that cannot be killed may go on writing for ever.
+        for _ in range(_DRAIN_CHUNKS_MAX):
+            if not self._read_output():
+                break
         if self._lines:
             self._lines.end()
 

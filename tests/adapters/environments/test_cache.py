@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -219,6 +219,32 @@ def test_the_least_recently_used_goes_first_and_never_what_is_held(tmp_path: Pat
     assert [key for key, _ in world.cache.sizes()] == [one.key, three.key]
     with world.prepare(spec(make + "; : 4")):
         assert not one.folder.exists()
+
+
+class Overtaken(CachedEnvironments):
+    """Another process empties the cache right after this one has looked what is in it."""
+
+    other: CachedEnvironments | None = None
+
+    def sizes(self) -> Sequence[tuple[str, int]]:
+        """As they were."""
+        found = super().sizes()
+        if self.other is not None:
+            self.other._evict()
+        return found
+
+
+def test_two_processes_may_evict_at_once(tmp_path: Path) -> None:
+    """What the other one removed meanwhile is gone, which is all that was wanted."""
+    world = World(tmp_path)
+    for n in range(3):
+        with world.prepare(spec(f"head -c 1000000 /dev/zero > {{environment}}/f; : {n}")) as last:
+            pass
+    world.cache = Overtaken(tmp_path / "cache", a_sandbox(), size_bytes_max=1, search_path=PATH)
+    world.cache.other = CachedEnvironments(tmp_path / "cache", a_sandbox(), size_bytes_max=1, search_path=PATH)
+    with world.prepare(spec("head -c 1000000 /dev/zero > {environment}/f; : 2")) as again:
+        assert (again.is_cached, again.folder) == (True, last.folder)
+    assert [key for key, _ in world.cache.sizes()] in ([], [last.key])
 
 
 AWAY: Mapping[str, bool] = {
