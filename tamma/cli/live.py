@@ -55,7 +55,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
         self._view = _LiveView(self._console) if self._console.is_terminal and not as_json else None
-        self._cursor: int | None = 0
+        self._cursor: int | None = None
         self._is_read = True
         self._tally = tally
 
@@ -65,7 +65,6 @@ class Progress(AbstractContextManager["Progress"]):
         try:
             self._cursor = store.events.head()
         except TransientError as error:  # a display holds up no work; the thread tries again
-            self._cursor = None
             warn(f"what happens cannot be shown yet: {error}")
         finally:
             store.close()

@@ -167,7 +167,7 @@ class Orchestrator:
             try:
                 self.revive()
             except TammaError as error:
-                self._told.once(f"the database could not be started again: {error}")
+                self._told.once(f"the database could not be started again: {error}; {error.fix}")
 
     def tick(self) -> tuple[Action, ...]:
         """Observe, decide, perform; the actions that were decided."""

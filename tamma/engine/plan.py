@@ -23,9 +23,8 @@ class Interruption:
     """Set once by a signal handler, seen by everything that waits; carries the exit code of its signal."""
 
     def __init__(self) -> None:
-        self._is_set = (
-            False  # no Event: its lock is not reentrant, and a second signal may come while the first is handled
-        )
+        # No Event: its lock is not reentrant, and a second signal may come while the first is handled.
+        self._is_set = False
         self.exit_code = ExitCode.SIGTERM
 
     def set(self, exit_code: ExitCode) -> None:

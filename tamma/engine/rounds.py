@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -139,15 +139,15 @@ class Rounds:
         self.attempt.enter(Phase.AUDIT)
         self._record_audit(candidate)
         reports = self._judge(candidate, base_runs, 0)
-        helpless = [report for report in reports if report.needs_human]
-        if failed := [report for report in reports if report.binds]:
-            told = ", ".join(f"{r.name} ({r.summary})" for r in (*failed, *helpless))
-            reason = f"the approved commit {candidate.commit} does not pass now: {told}"
-            return Verdict(outcome=Outcome.GATES_FAILED, reason=reason)
-        if helpless:  # that says nothing about the commit, which stays approved
-            told = "; ".join(f"gate {r.name}: {r.summary}" for r in helpless)
-            reason = f"the approved commit {candidate.commit} cannot be judged now: {told}"
+        if helpless := _helpless(reports):  # that says nothing about the commit, which stays approved
+            reason = f"the approved commit {candidate.commit} cannot be judged now: {helpless}"
             return Verdict(outcome=Outcome.BLOCKED, reason=reason)
+        if any(report.binds for report in reports):
+            failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds or r.needs_human)
+            return Verdict(
+                outcome=Outcome.GATES_FAILED,
+                reason=f"the approved commit {candidate.commit} does not pass now: {failed}",
+            )
         return Solution(candidate=candidate, reports=reports, repairs=0, detail="approved by a human")
 
     # Implement and repair
@@ -297,10 +297,8 @@ class Rounds:
         """What no repair can mend ends the attempt here; None lets the round decide."""
         if (refused := refusal(reports)) is not None:
             raise refuse((refused.summary,))
-        helpless = [r for r in reports if r.needs_human]
-        if helpless and not any(r.binds for r in reports):
-            asked = "; ".join(f"gate {r.name}: {r.summary}" for r in helpless)
-            return Verdict(outcome=Outcome.BLOCKED, reason=asked)
+        if helpless := _helpless(reports):
+            return Verdict(outcome=Outcome.BLOCKED, reason=helpless)
         if result.status is AgentStatus.NO_CHANGE_NEEDED:
             return self._prove_nothing_needed(reports, result, candidate)
         return None
@@ -318,6 +316,13 @@ class Rounds:
             reason = f"{counted(proven, 'new test passes', 'new tests pass')} on the code as it is; the agent says: {clean(result.detail)}"
             return Verdict(outcome=Outcome.NO_CHANGE_NEEDED, reason=reason)
         return None
+
+
+def _helpless(reports: Sequence[GateReport]) -> str:
+    """The gates that could not be asked, where no other binds; empty if there are none, or a repair comes first."""
+    if any(report.binds for report in reports):
+        return ""
+    return "; ".join(f"gate {report.name}: {report.summary}" for report in reports if report.needs_human)
 
 
 def _of_nothing(status: AgentStatus) -> str:

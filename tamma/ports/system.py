@@ -115,7 +115,7 @@ class Processes(Protocol):
 
         A child still alive at a limit, or once ``should_stop()`` is true (asked at least twice a second), gets SIGTERM,
         the grace period, then SIGKILL, and with it every descendant. ``on_line`` gets each complete output line, cleaned,
-        at most 8 KiB of it; of a flood 10,000 a second, and how many were left out. Raises PermanentError if the program cannot be started (its message names the program), NotStarted
-        if that is the program's fault.
+        at most 8 KiB of it; of a flood 10,000 a second, and how many were left out. Raises PermanentError if the program cannot
+        be started (its message names the program), NotStarted if that is the program's fault.
         """
         ...

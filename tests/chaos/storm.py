@@ -182,9 +182,8 @@ class Storm:
             err = output.read_text(errors="replace")
             output.unlink()
         self.tally.codes[f"{what} {child.returncode}"] += 1
-        said = (
-            out + err
-        )  # nothing while Python was still beginning; or why the loop could not begin, just before it ended
+        said = out + err
+        # Nothing while Python was still beginning; or why the loop could not begin, just before it ended.
         is_asked_too_early = child.returncode == -signal.SIGTERM and (not said or said.startswith("tamma: "))
         if (child.returncode not in ENDS and not is_asked_too_early) or "Traceback" in said:
             self.tally.bugs.append(

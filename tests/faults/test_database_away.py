@@ -134,6 +134,7 @@ def test_a_running_loop_makes_no_new_database_in_place_of_its_own(tmp_path: Path
         EmbeddedPostgres(tmp_path / ".tamma" / "postgres").stop("immediate")
         (tmp_path / ".tamma").rename(tmp_path / "elsewhere")
         wait_until(lambda: "database is gone" in said.read_text(), what="a word about it")
+        assert "put that folder back" in said.read_text(), "what to do is said, too"
         assert not (tmp_path / ".tamma" / "postgres").exists()
         project.issue()
         shutil.rmtree(tmp_path / ".tamma", ignore_errors=True)

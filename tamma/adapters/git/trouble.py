@@ -48,12 +48,16 @@ def remote_error(failed: GitFailed, *, doing: str) -> TammaError:
     """A remote that is away is transient; one that will never have us is permanent."""
     text = failed.stderr.lower()
     why = last_words(failed.stderr)
-    if has_sick_disk(failed):
-        fix = "look at the disk of the remote" if "remote" in text else "free some disk space"
+    is_theirs = "remote" in text
+    if _DISK_FULL.search(text):
+        fix = "look at the disk of the remote" if is_theirs else "free some disk space"
         return TransientError(f"{doing} failed", why=why, fix=fix)
     for pattern, fix in _PERMANENT:
         if re.search(pattern, text):
             return PermanentError(f"{doing} failed", why=why, fix=fix)
+    if _DISK_SICK.search(text):
+        fix = "look at the disk of the remote" if is_theirs else "look at the disk of Tamma's state folder"
+        return TransientError(f"{doing} failed", why=why, fix=fix)
     return RemoteAway(f"{doing} failed", why=why, fix="try again when the remote can be reached")
 
 

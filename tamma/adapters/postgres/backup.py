@@ -249,7 +249,9 @@ def _copy_out(connection: Connection, archive: zipfile.ZipFile, table: str) -> T
     found = [row[0] for row in connection.execute(_COLUMNS, {"table": table})]
     columns = tuple(name for name in found if (table, name) not in _LEFT_OUT)
     digest, size = hashlib.sha256(), 0
-    query = f"COPY (SELECT {', '.join(columns)} FROM {table} ORDER BY {_TABLES[table]}) TO STDOUT"
+    query = sql.SQL("COPY (SELECT {} FROM {} ORDER BY {}) TO STDOUT").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table), sql.SQL(_TABLES[table])
+    )
     with archive.open(f"{table}.copy", "w", force_zip64=True) as member, connection.cursor() as cursor:
         with cursor.copy(query) as copy:
             for chunk in copy:
