@@ -77,8 +77,8 @@ def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_form
         )
     if result.bug:
         report_bug(result.bug)
-    elif result.exit_code is not ExitCode.DELIVERED:
-        say(result.exit_code.meaning, why=result.reason, fix=result.fix)
-    else:
+    if result.exit_code is ExitCode.DELIVERED:
         put(result.reason)
+    elif not result.bug:
+        say(result.exit_code.meaning, why=result.reason, fix=result.fix)
     return result.exit_code

@@ -82,6 +82,11 @@ def walk(key: Key = ROOT, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
                 yield from walk(child, (*at, f"{name}[]"))
 
 
+def run_together(name: str) -> Path | None:
+    """The key whose section and name this is, joined by one underscore; None where there is none."""
+    return next((at for at, _, _ in walk() if len(at) > 1 and "_".join(at) == name), None)
+
+
 def dotted(path: Path) -> str:
     """A path as people write it: ``gates[0].argv``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tamma.config.fields import has_password, mask_password
-from tamma.config.keys import ANY_NAME, ROOT, Key, Path, Shape, dotted, fields_of, key_of, walk
+from tamma.config.keys import ANY_NAME, ROOT, Key, Path, Shape, dotted, fields_of, key_of, run_together, walk
 from tamma.config.secrecy import SECRET_NAME
 from tamma.config.sources import Layer
 from tamma.core.errors import ConfigError
@@ -113,9 +113,11 @@ def shown_number(value: float) -> str:
 
 
 def nearest(path: Path) -> str | None:
-    """The known key that was probably meant: a sibling, else the same name elsewhere, else, where the table is none that is known,
+    """The known key that was probably meant: one joined by one underscore, a sibling, else the same name elsewhere, else, where the table is none that is known,
     the most alike of all."""
     *above, last = path
+    if not above and (meant := run_together(str(last))):
+        return dotted(meant)
     siblings = list(fields_of(_table_at(tuple(above)) or ROOT)) if _table_at(tuple(above)) else []
     if close := difflib.get_close_matches(str(last), siblings, n=1):
         return dotted((*above, close[0]))

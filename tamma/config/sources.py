@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
-from tamma.config.keys import ROOT, Key, Path, Shape, dotted, fields_of, key_of
+from tamma.config.keys import ROOT, Key, Path, Shape, dotted, fields_of, key_of, run_together
 from tamma.config.schema import Config
 from tamma.core.errors import ConfigError
 
@@ -89,13 +89,14 @@ def flags_layer(flags: Mapping[str, object]) -> Layer:
 def environ_layer(environ: Mapping[str, str]) -> Layer:
     """``TAMMA_SECTION__KEY`` and ``DATABASE_URL``; empty ones count as unset, as CI systems set them.
 
-    Other ``TAMMA_*`` names are no configuration: the contracts with agents and gates use them, and they may reach a Tamma
+    A key's name with one underscore too few is taken too, as a key that nobody knows: a limit that silently did not hold
+    would be worse. Other ``TAMMA_*`` names are no configuration: the contracts with agents and gates use them, and they may reach a Tamma
     that runs inside another's task.
     """
     layer = Layer()
     for name, text in sorted(environ.items()):
         rest = name.removeprefix(PREFIX)
-        if rest == name or not text or not ("__" in rest or rest.lower() in _WHOLE):
+        if rest == name or not text or not ("__" in rest or rest.lower() in _WHOLE or run_together(rest.lower())):
             continue
         path, key = _locate(rest.split("__"))
         layer.put(path, _value(key, text), name=name)

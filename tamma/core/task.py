@@ -1,7 +1,7 @@
 """The task: one unit of work for one issue, and the table of its states.
 
-The table is the machine. ``advance`` is the only function that changes a state, and the store's SQL writes only what
-it returned.
+The table is the machine. ``advance`` reads it, and with it the fold of the log; the store's SQL is held to the same table by
+``fold(events) == tables``.
 """
 
 from __future__ import annotations

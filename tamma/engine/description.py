@@ -54,6 +54,11 @@ def render_description(story: Story) -> str:
         f"{counted(files, 'file')}, {counted(lines, 'line')}, after {counted(story.solution.repairs, 'repair')}; agent `{story.agent}`, "
         + ("**unsandboxed** (sandbox `none`)." if story.sandbox == "none" else f"sandbox `{story.sandbox}`."),
         "",
+        *(
+            ["**The agent's own run failed**: the gates passed what it left behind.", ""]
+            if story.solution.has_failed_agent
+            else []
+        ),
         "## Evidence",
         "",
         f"Judged: tree `{candidate.tree}` of commit `{candidate.commit}`, on base `{base.branch}` at `{base.commit}`.",

@@ -41,6 +41,7 @@ class Solution:
     reports: tuple[GateReport, ...]
     repairs: int
     detail: str = ""
+    has_failed_agent: bool = False
 
 
 class Rounds:
@@ -119,7 +120,13 @@ class Rounds:
             if ended is not None:
                 return ended
             if not any(report.binds for report in reports):
-                return Solution(candidate=candidate, reports=reports, repairs=turn, detail=result.detail)
+                return Solution(
+                    candidate=candidate,
+                    reports=reports,
+                    repairs=turn,
+                    detail=result.detail,
+                    has_failed_agent=result.status is AgentStatus.FAILED,
+                )
             prompt = repair_prompt(
                 self.snapshot,
                 seed=self.attempt.tag,

@@ -63,9 +63,19 @@ def work(task_id: TaskId, deps: WorkerDeps) -> WorkResult:
         deps.fail_points.reach("claim.after_record")
         result = _hold(claim, deps, asked_at=asked_at)
         if result.task is not None and result.task.notice is not None:
-            with suppress(TammaError):  # the orchestrator's next tick tells it
-                _herald(deps).tell(result.task)
+            result = _tell(result, result.task, deps)
         return result
+
+
+def _tell(result: WorkResult, task: Task, deps: WorkerDeps) -> WorkResult:
+    """Tell the issue. What is settled stays settled, and its exit code too: the orchestrator's next tick tells what this did not."""
+    try:
+        _herald(deps).tell(task)
+    except TammaError:
+        return result
+    except Exception as error:  # noqa: BLE001 — the attempt is settled; a bug here is reported, and changes nothing of it
+        return replace(result, bug=result.bug or _bug_report(error))
+    return result
 
 
 @contextmanager

@@ -113,6 +113,19 @@ def test_a_bug_leaves_its_traceback_in_a_file(project: Project) -> None:
     assert str(log) in done.err
 
 
+def test_a_bug_after_the_attempt_is_settled_changes_nothing_of_it(project: Project) -> None:
+    """Delivered is delivered; the bug is reported, and the next tick tells the issue."""
+    task = added(project)
+    env = {"TAMMA_FAILPOINTS": "comment.before_intent=raise", "TMPDIR": str(project.root)}
+    done = project.run("work", "--task-id", task, env=env)
+    assert done.code == 0
+    assert "change" in done.out
+    (log,) = project.root.glob("tamma-bug-*.log")
+    assert str(log) in done.err
+    assert_ok(project.run("orchestrate", "--until-idle"))
+    assert not project.rows("SELECT 1 FROM task WHERE notice IS NOT NULL")
+
+
 def test_0_delivers(project: Project) -> None:
     """Delivered: the change's address on stdout, the branch and the change on the forge."""
     done = assert_ok(project.run("work", "--task-id", added(project)))
@@ -127,6 +140,14 @@ def test_a_change_of_one_line_is_told_as_one(project: Project) -> None:
     project.configure(GOOD_GATE, steps='{ append = "README.md", text = "more\\n" }')
     assert_ok(project.run("work", "--issue", "demo#1"))
     assert "1 file, 1 line, after 0 repairs; agent" in project.changes()[0]
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_change_tells_aloud_that_its_agent_failed(project: Project, code: int) -> None:
+    """Its gates decide; that its run ended badly is for the reviewer to know."""
+    project.configure(f'[agent]\nargv = ["sh", "-c", "echo more >> README.md; exit {code}"]\n{GOOD_GATE}', steps=None)
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    assert ("**The agent's own run failed**" in project.changes()[0]) is bool(code)
 
 
 def test_0_when_nothing_needed_changing_and_tests_prove_it(project: Project) -> None:

@@ -34,6 +34,11 @@ def loaded(
         ("[repositories.demo]\ngti = 'x'", {}, "did you mean repositories.demo.git?"),
         ("", {"TAMMA_LIMTS__WORKERS": "3"}, "did you mean limits? (from TAMMA_LIMTS__WORKERS)"),
         ("", {"TAMMA_LIMITS__WORKRES": "3"}, "did you mean limits.workers? (from TAMMA_LIMITS__WORKRES)"),
+        (
+            "",
+            {"TAMMA_LIMITS_WORKERS": "3"},
+            "limits_workers is not a known key; did you mean limits.workers? (from TAMMA_LIMITS_WORKERS)",
+        ),
         ("[limits]\nworkers = 65", {}, "limits.workers is 65, out of range: at least 0, at most 64"),
         ("[limits]\nworkers = '2'", {}, "limits.workers is '2', but must be a whole number"),
         ("[limits]\nworkers = true", {}, "limits.workers is True, but must be a whole number"),
