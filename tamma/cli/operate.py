@@ -186,7 +186,7 @@ def task_approve(
 ) -> None:
     """Let a blocked task go on: publish the commit it waits with, or try again with what people answered since it asked."""
     from tamma import bootstrap
-    from tamma.engine.notices import next_step
+    from tamma.engine.next_step import next_step
 
     with bootstrap.open_session(ctx.obj.config) as session:
         approval = session.operations.approve(session.lookup.task_id(which), answer=answer)
@@ -262,7 +262,7 @@ def _print_runs(runs: Sequence[AgentRun]) -> None:
 
 def _tell_made(made: Task) -> None:
     """The id for scripts; beside it, for people, what happens next."""
-    from tamma.engine.notices import next_step
+    from tamma.engine.next_step import next_step
 
     typer.echo(made.id)
     _tell_next(next_step(made, named=str(made.ref)))

@@ -31,7 +31,7 @@ from tamma.core.task import CLAIMABLE, Task, TaskKind, TaskState
 from tamma.core.words import counted
 from tamma.engine.failures import GateFailure, failures
 from tamma.engine.intake import Intake
-from tamma.engine.notices import next_step
+from tamma.engine.next_step import next_step
 from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge
 from tamma.ports.store import Scope, Store, Survey

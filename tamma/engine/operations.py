@@ -16,7 +16,7 @@ from tamma.engine.agent_output import AgentRun, agent_runs
 from tamma.engine.answers import said_since_asked
 from tamma.engine.failures import last_round, output_of
 from tamma.engine.intake import Intake
-from tamma.engine.notices import judged_commit
+from tamma.engine.next_step import judged_commit
 from tamma.ports.agent import AgentStatus
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store

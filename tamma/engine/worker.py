@@ -30,7 +30,8 @@ from tamma.core.redact import bounded, clean
 from tamma.core.task import Task
 from tamma.engine.attempt import Attempt, Interrupted
 from tamma.engine.heartbeat import Heartbeat
-from tamma.engine.notices import Herald, next_step
+from tamma.engine.next_step import next_step
+from tamma.engine.notices import Herald
 from tamma.engine.pipeline import Pipeline
 from tamma.engine.plan import WorkerDeps
 from tamma.ports.environment import SetupFailed

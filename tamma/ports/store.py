@@ -375,7 +375,8 @@ class BaselineCache(Protocol):
         ...
 
     def put(self, key: str, value: bytes) -> None:
-        """Idempotent: the first value stays, for a day at least; then a later one takes its place."""
+        """Idempotent: the first value stays, for a day at least; then a later one takes its place. What nobody put for 90
+        days may go."""
         ...
 
 

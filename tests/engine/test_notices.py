@@ -9,7 +9,8 @@ from tamma.core.event import Event, GateJudged
 from tamma.core.ids import CorrelationId
 from tamma.core.policy import RedGreen
 from tamma.core.task import Notice, TaskState
-from tamma.engine.notices import labels_for, next_step
+from tamma.engine.next_step import next_step
+from tamma.engine.notices import labels_for
 from tests.core.builders import NOW, a_task
 
 

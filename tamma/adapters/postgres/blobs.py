@@ -13,6 +13,12 @@ from tamma.core.ids import BLOB_BYTES_MAX, BlobId, blob_id
 _PUT_BLOB: Final = "INSERT INTO blob (id, content) VALUES (%(id)s, %(content)s) ON CONFLICT DO NOTHING"
 _GET_BLOB: Final = "SELECT content FROM blob WHERE id = %(id)s"
 _PUT_BASELINE: Final = """
+WITH outdated AS (
+    DELETE FROM baseline WHERE key IN (
+        SELECT key FROM baseline WHERE created_at < tamma_now() - interval '90 days' AND key <> %(key)s
+        LIMIT 100 FOR UPDATE SKIP LOCKED
+    )
+)
 INSERT INTO baseline (key, value) VALUES (%(key)s, %(value)s)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, created_at = tamma_now()
 WHERE baseline.created_at < tamma_now() - interval '1 day'
@@ -56,5 +62,5 @@ class PostgresBaselines:
         return None if row is None else bytes(row[0])
 
     def put(self, key: str, value: bytes) -> None:
-        """Idempotent: the first value stays for a day at least."""
+        """Idempotent: the first value stays for a day at least, and at most 90 days unless it is put again."""
         self._pool.run(_PUT_BASELINE, {"key": rows.text(key), "value": value})

@@ -165,3 +165,16 @@ def test_the_first_baseline_stays(world: World) -> None:
     baselines.put("k", b"one")
     baselines.put("k", b"two")
     assert baselines.get("k") == b"one"
+
+
+def test_a_baseline_that_nobody_put_for_90_days_goes_with_the_next_one(world: World) -> None:
+    """Each commit of a base has its own, so the table would only grow."""
+    baselines = world.store.baselines
+    for key, age in (("kept", 89), ("old", 91), ("again", 91)):
+        baselines.put(key, b"one")
+        with psycopg.connect(world.url) as connection:
+            connection.execute(
+                "UPDATE baseline SET created_at = created_at - make_interval(days => %s) WHERE key = %s", (age, key)
+            )
+    baselines.put("again", b"two")
+    assert [baselines.get(key) for key in ("kept", "old", "again")] == [b"one", None, b"two"]
