@@ -64,10 +64,7 @@ class GateCommand:
             prepare_report(folder, place, with_folder=spec.report is None)
             done, host_root = self._spawn(spec, folder, place, site)
         except (PermanentError, OSError, ReportUnreadable) as e:
-            if isinstance(e, OSError) and isinstance(
-                short := of_os_error(e, doing=f"gate {spec.name}"), TransientError
-            ):
-                raise short from e  # it says nothing about the change
+            _require_fault_of_change(e, spec)
             return _unable(self._redactor(clean(str(e))))
         if done.stop is Stop.ASKED:
             raise GateInterrupted(spec.name)
@@ -111,6 +108,7 @@ class GateCommand:
                 return None, frozenset(), f"{place} was not written" if _is_report_wanted(spec) else ""
             tests, broken = parse_junit(data, exists=_files_of(folder, spec.cwd), roots=roots)
         except (ReportUnreadable, OSError) as e:
+            _require_fault_of_change(e, spec)
             return None, frozenset(), self._redactor(clean(str(e)))
         safe: dict[str, TestStatus] = {}
         for test_id, status in tests.items():
@@ -148,6 +146,14 @@ def _files_of(folder: Path, cwd: str) -> Callable[[str], bool]:
             return False
 
     return exists
+
+
+def _require_fault_of_change(error: Exception, spec: GateSpec) -> None:
+    """Raises TransientError where the machine is short of something, which says nothing about the change."""
+    if isinstance(error, OSError) and isinstance(
+        short := of_os_error(error, doing=f"gate {spec.name}"), TransientError
+    ):
+        raise short from error
 
 
 def _unable(why: str) -> TestRun:

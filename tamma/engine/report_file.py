@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tamma.core.errors import PASSING
 from tamma.core.junit import BYTES_MAX, ReportUnreadable
 from tamma.core.paths import inside
 
@@ -60,13 +61,16 @@ def prepare_report(folder: Path, place: ReportPath, *, with_folder: bool) -> Non
 
 
 def read_report(folder: Path, place: ReportPath) -> bytes | None:
-    """The report's bytes; None if there is none. Raises ReportUnreadable for anything but a regular file of bounded size."""
+    """The report's bytes; None if there is none. Raises ReportUnreadable for anything but a regular file of bounded size, OSError
+    where the machine is short of something."""
     try:
         with _parent(folder, place) as parent:
             fd = os.open(place.parts[-1], _FILE, dir_fd=parent)
     except FileNotFoundError:
         return None
     except OSError as e:
+        if e.errno in PASSING:
+            raise
         raise ReportUnreadable(f"{place} is not a regular file ({e.strerror})") from e
     try:
         return _read_all(fd, place)

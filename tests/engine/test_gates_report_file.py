@@ -10,6 +10,7 @@ import pytest
 from tamma.core.junit import ReportUnreadable
 from tamma.engine import report_file
 from tamma.engine.report_file import ReportPath, prepare_report, read_report
+from tests.support.few_files import files_left
 
 PLACE = ReportPath(("out", "r.xml"))
 
@@ -20,6 +21,15 @@ def test_a_report_is_read(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert read_report(tmp_path, PLACE) is None
     (tmp_path / "out" / "r.xml").write_bytes(b"x")
+    assert read_report(tmp_path, PLACE) == b"x"
+
+
+def test_a_process_without_files_left_says_nothing_about_the_report(tmp_path: Path) -> None:
+    """It could be there and be read, so the attempt is tried again later, and not charged with it."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "r.xml").write_bytes(b"x")
+    with files_left(0), pytest.raises(OSError, match="Too many open files"):
+        read_report(tmp_path, PLACE)
     assert read_report(tmp_path, PLACE) == b"x"
 
 

@@ -18,13 +18,13 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from tamma.adapters.forges.document import FILE_BYTES_MAX, BadDocument, Document, parse
 from tamma.adapters.proc.locks import take
-from tamma.core.errors import PermanentError, TransientError
+from tamma.core.errors import PASSING, PermanentError, TransientError
 
 LOCK_WAIT_SECONDS: Final = 60.0
 # Younger files are parsed again: two saves within one tick of the file system's clock look the same.
 SETTLED_SECONDS: Final = 2.0
 _SUFFIX: Final = ".md"
-_REFUSED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSED: Final = (errno.EACCES, errno.EPERM)
 
 T = TypeVar("T")
 
@@ -182,6 +182,8 @@ class Folder(Generic[T]):
         except FileNotFoundError:
             return None
         except OSError as e:
+            if e.errno in PASSING:
+                raise
             is_link = e.errno == errno.ELOOP
             return self.trouble(
                 name,
@@ -201,6 +203,8 @@ class Folder(Generic[T]):
         except BadDocument as e:
             return replace(self.trouble(name, e, raw=raw), is_settled=_is_settled(_stamp(status)))
         except OSError as e:
+            if e.errno in PASSING:
+                raise
             return self.trouble(name, _said(e), raw=raw)
         finally:
             os.close(fd)

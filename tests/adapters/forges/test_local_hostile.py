@@ -11,7 +11,9 @@ import pytest
 from tamma.adapters.forges.document import BadDocument, parse
 from tamma.adapters.forges.local import LocalForge, LocalRepository
 from tamma.core.change import ChangeDraft
+from tamma.core.errors import TransientError
 from tamma.core.ids import IssueRef
+from tests.support.few_files import files_left
 
 BOMBS = {
     "brackets": "a: " + "[" * 60_000,
@@ -50,6 +52,15 @@ def a_forge(root: Path) -> LocalForge:
 
 
 REF = IssueRef(forge="local", repository="demo", number="1")
+
+
+def test_a_process_without_files_left_is_no_trouble_of_the_issue(tmp_path: Path) -> None:
+    """The forge is away for it, and the issue neither skipped as broken nor handed back."""
+    forge = a_forge(tmp_path)
+    (tmp_path / "issues" / "1.md").write_text("---\ntitle: x\nlabels: [tamma]\n---\nbody\n")
+    with files_left(1), pytest.raises(TransientError, match="Too many open files"):
+        forge.issue(REF)
+    assert forge.issue(REF).title == "x"
 
 
 def test_a_comment_with_an_endless_id_does_not_keep_us_from_commenting(tmp_path: Path) -> None:
