@@ -18,7 +18,22 @@ def embedded(loaded: Loaded) -> EmbeddedPostgres:
     """The embedded server of this state folder, whether or not it exists."""
     from tamma.adapters.postgres.embedded import EmbeddedPostgres
 
-    return EmbeddedPostgres(state_folder(loaded) / "postgres")
+    return EmbeddedPostgres(_cluster(loaded))
+
+
+def require_outside(loaded: Loaded, target: Path) -> None:
+    """Raises ConfigError for a place in the embedded server's own folder: what lies there is lost with the database."""
+    cluster = _cluster(loaded).resolve()
+    if target.resolve().is_relative_to(cluster):
+        raise ConfigError(
+            f"{target} lies in the database's own folder",
+            why=f"{cluster} is the server's alone; what else is there is lost with it",
+            fix="name a place outside, on another disk if there is one",
+        )
+
+
+def _cluster(loaded: Loaded) -> Path:
+    return state_folder(loaded) / "postgres"
 
 
 def state_folder(loaded: Loaded) -> Path:

@@ -37,6 +37,7 @@ def archive_log(config: Path | None, folder: Path | None, *, older_than_days: in
 
     loaded = load(config)
     target = (folder or database.state_folder(loaded) / "archive").resolve()
+    database.require_outside(loaded, target)
     reach = parts.fail_points(loaded).reach
     age = timedelta(days=older_than_days)
     return target, archive(_url(loaded), target, older_than=age, files_max=files_max, reach=reach)
@@ -61,7 +62,9 @@ def back_up(config: Path | None, target: Path, *, with_proof: bool) -> tuple[Man
     """Write a backup, and prove it by restoring it into a scratch database. Raises what ``adapters.postgres.backup`` raises."""
     from tamma.adapters.postgres import backup
 
-    url = _url(load(config))
+    loaded = load(config)
+    database.require_outside(loaded, target)
+    url = _url(loaded)
     taken = backup.take(url, target)
     return taken, backup.prove(url, target) if with_proof else None
 

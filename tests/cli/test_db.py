@@ -148,6 +148,13 @@ def test_a_refused_restore_makes_no_database(tmp_path: Path) -> None:
         assert_ok(project.run("db", "stop"))
 
 
+@pytest.mark.parametrize("args", [("backup", ".tamma/postgres/kept.tamma"), ("archive", "--to", ".tamma/postgres/old")])
+def test_nothing_is_kept_in_the_database_s_own_folder(project: Project, args: tuple[str, ...]) -> None:
+    """It would be lost with what it is there to replace."""
+    assert_ok(project.run("db", "upgrade"))
+    assert_told(project.run("db", *args), 2, "own folder", "next:")
+
+
 def test_a_backup_follows_a_link(project: Project, tmp_path: Path) -> None:
     """A name that always leads to the newest one stays what it is."""
     (tmp_path / "disk").mkdir()
