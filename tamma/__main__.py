@@ -1,9 +1,8 @@
 """``tamma`` and ``python -m tamma``."""
 
-import gc
+from tamma.cli.garbage import collect_rarely
 
-# What importing makes is no garbage: looking through it again and again would be an eighth of the start.
-gc.set_threshold(50_000)
+collect_rarely()
 
 from tamma.cli.app import main  # noqa: E402 — after the line above, or it comes too late
 

@@ -63,6 +63,7 @@ def _run(
     globals_: Globals, *, once: bool, until_idle: bool, workers: int | None, as_json: bool, log_format: str | None
 ) -> ExitCode:
     from tamma import bootstrap
+    from tamma.cli.garbage import collect_as_usual
     from tamma.cli.live import Progress
     from tamma.cli.signals import on_signals
     from tamma.cli.tally import Tally
@@ -77,6 +78,7 @@ def _run(
             loop.report = progress.say
             for line in session.troubles:
                 progress.say(line)
+            collect_as_usual()
             exit_code = loop.run(mode)
         if until_idle and not as_json:  # once the log was read to its end
             is_idle = exit_code is ExitCode.DELIVERED and not loop.interruption.is_set

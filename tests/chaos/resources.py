@@ -51,7 +51,7 @@ class Bound:
 _PEAKS: Final = frozenset({"other_loops_mib", "other_loops_descriptors"})
 # What is kept of an issue grows with the issues: events and blobs, the branch in the mirror, the log of its attempts.
 BOUNDS: Final[Mapping[str, Bound]] = {
-    "spared_loop_mib": Bound(at_once=8, an_hour=1, an_issue=0.02),
+    "spared_loop_mib": Bound(at_once=4, an_hour=1, an_issue=0.02),
     "other_loops_mib": Bound(at_once=12, an_hour=1, an_issue=0.02),
     "spared_loop_descriptors": Bound(at_once=8),
     "other_loops_descriptors": Bound(at_once=12),

@@ -14,7 +14,16 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tests.faults.test_zombie import all_that_shows
-from tests.faults.world import assert_delivered_once, ended, epochs, finish, queue, start_work, wait_for_event
+from tests.faults.world import (
+    assert_delivered_once,
+    ended,
+    epochs,
+    finish,
+    finished,
+    queue,
+    start_work,
+    wait_until_stopped,
+)
 from tests.support.project import Project, wait_until
 from tests.support.sample import IS_WHOLE
 
@@ -58,10 +67,12 @@ def test_a_worker_with_a_third_of_the_cpu_keeps_its_lease(project: Project) -> N
 def test_a_worker_that_stands_still_for_longer_than_its_lease_loses_it(project: Project) -> None:
     """It runs for a moment between long pauses, while another takes its task: it ends with 20 and shows nothing."""
     [task] = queue(project)
-    worker = start_work(project, task)
-    wait_for_event(project, "TASK.CLAIM.SUCCEEDED", task)
+    worker = start_work(project, task, "prepare.after_enter=stop@1")
+    wait_until_stopped(worker)
+    loop = project.start("orchestrate", "--until-idle")
+    wait_until(lambda: epochs(project.events(task)) == [1, 2], what="another's claim")
     with starved(worker, runs=0.2, stands=2.5):
-        finish(project)
+        finished(ended(loop, seconds=120))
         before = all_that_shows(project, ["1"])
         done = ended(worker, seconds=120)
     assert done.code == 20, (done.err, done.out)
