@@ -383,7 +383,7 @@ def worker_stream(worker: WorkerId) -> str:
 
 def encode(fact: Fact) -> dict[str, Any]:
     """The fact's data as JSON values."""
-    return {f.name: _to_json(getattr(fact, f.name)) for f in dataclasses.fields(fact)}
+    return {name: _to_json(getattr(fact, name)) for name in _names(type(fact))}
 
 
 def decode(type_name: str, data: Mapping[str, Any]) -> Fact:
@@ -399,7 +399,12 @@ def decode(type_name: str, data: Mapping[str, Any]) -> Fact:
     return cls(**values)
 
 
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+
+
 def _to_json(value: Any) -> Any:
+    if type(value) in _PLAIN:  # as most are; asking of each whether it is a mapping takes longer than all the rest
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, StrEnum):
@@ -421,11 +426,18 @@ def _from_json(value: Any, hint: Any) -> Any:
     return value
 
 
+_NAMES: dict[type[Fact], tuple[str, ...]] = {}
 _HINTS: dict[type[Fact], dict[str, Any]] = {}
+
+
+def _names(cls: type[Fact]) -> tuple[str, ...]:
+    if cls not in _NAMES:
+        _NAMES[cls] = tuple(f.name for f in dataclasses.fields(cls))
+    return _NAMES[cls]
 
 
 def _hints(cls: type[Fact]) -> dict[str, Any]:
     if cls not in _HINTS:
-        names = {f.name for f in dataclasses.fields(cls)}
+        names = _names(cls)
         _HINTS[cls] = {name: hint for name, hint in typing.get_type_hints(cls).items() if name in names}
     return _HINTS[cls]

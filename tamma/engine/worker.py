@@ -230,7 +230,7 @@ def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: Exit
         decision = replace(decision, exit_code=exit_code)
     deps.fail_points.reach("settle.before_effect")
     reason = _told_safely(verdict.reason, deps)
-    task = deps.store.claims.settle(claim.lease, decision, reason=reason)
+    task = deps.store.claims.settle(claim, decision, reason=reason)
     deps.fail_points.reach("settle.after_effect")
     return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
 

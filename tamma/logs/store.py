@@ -150,12 +150,12 @@ class LoggedClaims:
             self._speaker.say(lease.task_id, fact)
         return is_written
 
-    def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
+    def settle(self, claim: Claim, decision: Decision, *, reason: str) -> Task:
         """Logged."""
-        task = self._claims.settle(lease, decision, reason=reason)
+        task = self._claims.settle(claim, decision, reason=reason)
         counters = decision.counters
         fact = TaskSettled(
-            epoch=lease.epoch,
+            epoch=claim.lease.epoch,
             outcome=decision.outcome,
             trigger=decision.trigger,
             state=decision.to,
@@ -168,7 +168,7 @@ class LoggedClaims:
             notice=decision.notice,
             run_after=task.run_after,
         )
-        self._speaker.say(lease.task_id, fact)
+        self._speaker.say(claim.lease.task_id, fact)
         return task
 
     def reap(

@@ -212,8 +212,8 @@ class Claims(Protocol):
         later attempt has begun; False otherwise."""
         ...
 
-    def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
-        """The attempt's end."""
+    def settle(self, claim: Claim, decision: Decision, *, reason: str) -> Task:
+        """The attempt's end. The task as the attempt leaves it."""
         ...
 
     def reap(

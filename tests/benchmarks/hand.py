@@ -44,7 +44,7 @@ def claim_and_settle(url: str) -> None:
         done, last = 0, time.monotonic()
         while (claim := store.claims.claim_next(worker=me, capabilities=(), duration=LEASE)) is not None:
             decision = judge(Outcome.DELIVERED, claim.task.counters, policy, chance=0.5)
-            store.claims.settle(claim.lease, decision, reason="delivered")
+            store.claims.settle(claim, decision, reason="delivered")
             done, last = done + 1, time.monotonic()
         return done, last
 

@@ -123,11 +123,12 @@ def test_the_lease_is_proven_at_the_database_and_gets_its_whole_time(world: Worl
 
 def test_a_fact_is_written_under_the_lease(world: World) -> None:
     """And refused when the lease is gone."""
-    attempt = an_attempt(world, world.claimed(1))
+    claim = world.claimed(1)
+    attempt = an_attempt(world, claim)
     fact = AgentStarted(epoch=1, turn=1, agent="scripted", sandbox="none")
     attempt.record(fact)
     assert [e.fact for e in world.store.events.stream(f"task:{attempt.task.id}")][-1] == fact
-    world.store.claims.settle(attempt.lease, decided(Outcome.CRASHED), reason="bug")
+    world.store.claims.settle(claim, decided(Outcome.CRASHED), reason="bug")
     with pytest.raises(LeaseLost):
         attempt.record(fact)
 

@@ -44,7 +44,7 @@ class World:
         fact = ChangeDelivered(epoch=claim.lease.epoch, change=made.id, url=made.url, branch=branch, commit=COMMIT)
         self.store.claims.record(claim.lease, fact)
         decision = judge(Outcome.DELIVERED, claim.task.counters, RetryPolicy(), chance=0)
-        return self.store.claims.settle(claim.lease, decision, reason="why")
+        return self.store.claims.settle(claim, decision, reason="why")
 
 
 @pytest.fixture

@@ -71,4 +71,4 @@ def reserve(store: PostgresStore, task: Task) -> None:
 def fail(store: PostgresStore, task: Task, policy: RetryPolicy) -> None:
     """An attempt that comes to nothing, and is to be made again."""
     claim = store.claims.claim(task.id, worker=ME, duration=MINUTE)
-    store.claims.settle(claim.lease, judge(Outcome.AGENT_FAILED, claim.task.counters, policy, chance=0), reason="why")
+    store.claims.settle(claim, judge(Outcome.AGENT_FAILED, claim.task.counters, policy, chance=0), reason="why")

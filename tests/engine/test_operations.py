@@ -46,7 +46,7 @@ def attempt(
     for fact in facts:
         store.claims.record(claim.lease, fact)
     decision = judge(outcome, claim.task.counters, RetryPolicy(infra_max=1, interruptions_max=1), chance=0)
-    return store.claims.settle(claim.lease, decision, reason="why")
+    return store.claims.settle(claim, decision, reason="why")
 
 
 def a_task(store: PostgresStore, tmp_path: Path) -> tuple[Operations, Task]:

@@ -226,9 +226,7 @@ def test_waiting_until_idle_tells_once_when_the_retry_is_due(store: PostgresStor
     task = loop.intake.find_or_create(forge.add_issue(), asked_by="label")
     claim = store.claims.claim(task.id, worker=WorkerId("there:1:boot"), duration=timedelta(minutes=1))
     hour = RetryPolicy(backoff_base=timedelta(hours=1), backoff_max=timedelta(hours=1))
-    waiting = store.claims.settle(
-        claim.lease, judge(Outcome.AGENT_FAILED, claim.task.counters, hour, chance=0), reason="why"
-    )
+    waiting = store.claims.settle(claim, judge(Outcome.AGENT_FAILED, claim.task.counters, hour, chance=0), reason="why")
     assert waiting.run_after is not None
     told, looks, found = list[str](), list[int](), forge.repositories()
 

@@ -103,7 +103,7 @@ def test_a_task_that_ends_while_the_loop_looks_is_not_taken_for_asked_again(
     def end() -> None:
         claim = store.claims.claim(task.id, worker=WorkerId("here:2:boot"), duration=timedelta(minutes=1))
         refused = judge(Outcome.REFUSED, claim.task.counters, loop.policies.retry, chance=0)
-        loop.herald.tell(store.claims.settle(claim.lease, refused, reason="a secret"))
+        loop.herald.tell(store.claims.settle(claim, refused, reason="a secret"))
 
     forge.meanwhile = end
     loop.tick()

@@ -20,7 +20,7 @@ from tamma.core.ids import BlobId, IssueRef, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import CLAIMABLE, Notice, Task, TaskKind, TaskState
-from tamma.ports.store import TaskDraft
+from tamma.ports.store import Claim, TaskDraft
 from tests.simulation.model import BEGIN, Rules
 
 RETRY = RetryPolicy(
@@ -177,8 +177,9 @@ def _deliver(world: World, lease: Lease, number: str, change: str) -> None:
 
 
 def _settle(world: World, lease: Lease, outcome: Outcome) -> None:
-    counters = world.store.tasks.get(lease.task_id).counters
-    world.store.claims.settle(lease, judge(outcome, counters, RETRY, chance=0.5), reason=str(outcome))
+    task = world.store.tasks.get(lease.task_id)
+    decision = judge(outcome, task.counters, RETRY, chance=0.5)
+    world.store.claims.settle(Claim(task=task, lease=lease), decision, reason=str(outcome))
     world.write(lease)
 
 

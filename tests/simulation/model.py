@@ -198,9 +198,9 @@ class ModelClaims:
         row = self._held(lease)
         _next(row, replace(row.task, change=fact.change) if isinstance(fact, ChangeDelivered) else row.task)
 
-    def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
+    def settle(self, claim: Claim, decision: Decision, *, reason: str) -> Task:
         """The attempt's end."""
-        return self._end(self._held(lease), decision, reason)
+        return self._end(self._held(claim.lease), decision, reason)
 
     def reap(
         self,

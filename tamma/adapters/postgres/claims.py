@@ -85,16 +85,16 @@ _ENTER: Final = change(
     sets="phase = %(phase)s",
     type_="'ATTEMPT.PHASE.ENTERED'",
     tags=WORKER_TAG,
-    returns="1",
+    returns="id",
 )
-_RECORD: Final = change(held=HELD, sets="", type_="%(type)s::text", tags=WORKER_TAG, returns="1")
+_RECORD: Final = change(held=HELD, sets="", type_="%(type)s::text", tags=WORKER_TAG, returns="id")
 _SALVAGEABLE: Final = locked("id = %(task_id)s AND epoch = %(epoch)s")
 _SALVAGE: Final = change(
     held=_SALVAGEABLE,
     sets="",
     type_="%(type)s::text",
     tags=WORKER_TAG,
-    returns="1",
+    returns="id",
 )
 _CHANGE_TAG: Final = "ARRAY['change:' || forge || '/' || repository || '!' || %(change)s::text]"
 _RECORD_CHANGE: Final = change(
@@ -102,7 +102,7 @@ _RECORD_CHANGE: Final = change(
     sets="change = %(change)s",
     type_="%(type)s::text",
     tags=f"{WORKER_TAG} || {_CHANGE_TAG}",
-    returns="1",
+    returns="id",
 )
 
 # Whether a fact whose reply was lost is in the log: an attempt writes one after the other, so it is the newest.
@@ -117,12 +117,15 @@ _END: Final = (
     "run_after = told.at + %(delay)s::interval, finished_at = CASE WHEN %(is_terminal)s THEN told.at END"
 )
 _END_DATA: Final = f"%(data)s::jsonb || jsonb_build_object('run_after', {iso('(at + %(delay)s::interval)')})"
+# What of a task's row its claim did not tell, and its settling does not say.
+_LEFT: Final = "version, change, run_after, finished_at"
 _SETTLE: Final = change(
     held=HELD,
     sets=_END,
     type_="'TASK.SETTLE.SUCCEEDED'",
     data=_END_DATA,
     tags=WORKER_TAG,
+    returns=_LEFT,
 )
 _REAP: Final = change(
     held=locked(
@@ -136,11 +139,11 @@ _REAP: Final = change(
 )
 # An epoch ends once, so its end in the log is the one whose reply was lost.
 _IS_ENDED: Final = (
-    f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s AND EXISTS (SELECT 1 FROM event "
+    "SELECT {columns} FROM task WHERE id = %(task_id)s AND EXISTS (SELECT 1 FROM event "
     "WHERE stream = 'task:' || %(task_id)s AND type = {type} AND (data->>'epoch')::int = %(epoch)s AND {by})"
 )
-_IS_SETTLED: Final = _IS_ENDED.format(type="'TASK.SETTLE.SUCCEEDED'", by="true")
-_IS_REAPED: Final = _IS_ENDED.format(type="'TASK.REAP.SUCCEEDED'", by="data->>'by' = %(by)s")
+_IS_SETTLED: Final = _IS_ENDED.format(columns=_LEFT, type="'TASK.SETTLE.SUCCEEDED'", by="true")
+_IS_REAPED: Final = _IS_ENDED.format(columns=TASK_COLUMNS, type="'TASK.REAP.SUCCEEDED'", by="data->>'by' = %(by)s")
 _STANDING: Final = "SELECT state, epoch, worker FROM task WHERE id = %(task_id)s"
 
 
@@ -211,10 +214,11 @@ class PostgresClaims:
         )
         return row is not None
 
-    def settle(self, lease: Lease, decision: Decision, *, reason: str) -> Task:
-        """The attempt's end."""
+    def settle(self, claim: Claim, decision: Decision, *, reason: str) -> Task:
+        """The attempt's end; the task as it leaves it."""
         assert decision.to is next_state(TaskState.RUNNING, decision.trigger), decision
         counters = decision.counters
+        lease, reason = claim.lease, rows.text(reason)
         fact = TaskSettled(
             epoch=lease.epoch,
             outcome=decision.outcome,
@@ -232,7 +236,7 @@ class PostgresClaims:
         row = self._end(_SETTLE, _IS_SETTLED, {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)})
         if row is None:
             raise lost(self._pool, lease)
-        return rows.task_of(row)
+        return _left(claim.task, decision, reason, row)
 
     def reap(
         self,
@@ -334,6 +338,25 @@ def lost(pool: Pool, lease: Lease) -> LeaseLost | TaskCancelled:
 def held(lease: Lease) -> dict[str, Any]:
     """The parameters of the guard."""
     return {"task_id": rows.text(lease.task_id), "epoch": lease.epoch, "worker": rows.text(lease.worker)}
+
+
+def _left(task: Task, decision: Decision, reason: str, row: rows.Row) -> Task:
+    """What an attempt leaves of the task that it claimed."""
+    version, change_id, run_after, finished_at = row
+    return replace(
+        task,
+        state=decision.to,
+        counters=decision.counters,
+        version=version,
+        run_after=rows.utc_or_none(run_after),
+        worker=None,
+        phase=None,
+        outcome=decision.outcome,
+        reason=reason,
+        notice=decision.notice,
+        change=change_id,
+        finished_at=rows.utc_or_none(finished_at),
+    )
 
 
 def _claim_of(row: rows.Row, worker: WorkerId) -> Claim:

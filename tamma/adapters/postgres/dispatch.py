@@ -30,7 +30,7 @@ _RESERVE: Final = change(
     sets="dispatched_by = %(by)s, dispatch_until = told.at + %(duration)s",
     type_="'TASK.DISPATCH.SUCCEEDED'",
     tags=BY_TAG,
-    returns="1",
+    returns="id",
 )
 _RELEASE: Final = """UPDATE task SET dispatched_by = NULL, dispatch_until = NULL
     WHERE id = %(task_id)s AND dispatched_by IS NOT NULL

@@ -16,7 +16,7 @@ import psycopg
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.claims import held, lost, no_such_task
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import BY_TAG, EFFECT_COLUMNS, HELD, WORKER_TAG, change, locked
+from tamma.adapters.postgres.sql import BY_TAG, EFFECT_COLUMNS, HELD, WORKER_TAG, change_and, locked
 from tamma.core.effect import Effect, EffectKind, EffectState
 from tamma.core.errors import LeaseLost, PermanentError
 from tamma.core.event import EffectIntended, EffectRecorded
@@ -37,33 +37,29 @@ _THIS: Final = locked("id = %(task_id)s")
 
 
 def _intend(tags: str) -> str:
-    return change(
-        held=_THIS,
-        sets="",
-        type_="'EFFECT.INTEND.SUCCEEDED'",
-        tags=tags,
-        also=f"""f AS (INSERT INTO effect AS o (key, task_id, kind, state, epoch, intent, held_by, held_until)
+    return change_and(
+        f"""f AS (INSERT INTO effect AS o (key, task_id, kind, state, epoch, intent, held_by, held_until)
           SELECT %(key)s::text, id, %(kind)s::text, '{EffectState.INTENDED}', epoch, %(intent)s::jsonb,
                  %(holder)s::text, at + %(hold)s::interval FROM t
           ON CONFLICT (key) DO UPDATE SET state = excluded.state, epoch = excluded.epoch, intent = excluded.intent,
                  result = excluded.result, held_by = excluded.held_by, held_until = excluded.held_until
           RETURNING {EFFECT_COLUMNS})""",
+        held=_THIS,
+        type_="'EFFECT.INTEND.SUCCEEDED'",
+        tags=tags,
         returns=EFFECT_COLUMNS,
-        source="f",
     )
 
 
 def _record(tags: str) -> str:
-    return change(
-        held=_THIS,
-        sets="",
-        type_="'EFFECT.RECORD.SUCCEEDED'",
-        tags=tags,
-        also="""f AS (UPDATE effect SET state = %(state)s, epoch = t.epoch, result = %(result)s::jsonb, held_by = NULL,
+    return change_and(
+        """f AS (UPDATE effect SET state = %(state)s, epoch = t.epoch, result = %(result)s::jsonb, held_by = NULL,
                  held_until = NULL FROM t WHERE key = %(key)s
           RETURNING key, task_id, effect.kind, effect.state, effect.epoch, intent, result)""",
+        held=_THIS,
+        type_="'EFFECT.RECORD.SUCCEEDED'",
+        tags=tags,
         returns=EFFECT_COLUMNS,
-        source="f",
     )
 
 

@@ -22,7 +22,8 @@ def utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _utc_or_none(moment: datetime | None) -> datetime | None:
+def utc_or_none(moment: datetime | None) -> datetime | None:
+    """The same, for a moment that may be absent."""
     return None if moment is None else moment.astimezone(UTC)
 
 
@@ -50,7 +51,7 @@ def task_of(row: Row) -> Task:
         priority=priority,
         capabilities=tuple(capabilities),
         counters=Counters(attempts=attempts, infra=infra, interruptions=interruptions, crashes=crashes),
-        run_after=_utc_or_none(run_after),
+        run_after=utc_or_none(run_after),
         worker=None if worker is None else WorkerId(worker),
         phase=phase,
         outcome=outcome,
@@ -58,7 +59,7 @@ def task_of(row: Row) -> Task:
         notice=None if notice is None else Notice(notice),
         approved=None if approved is None else Oid(approved),
         change=change,
-        finished_at=_utc_or_none(finished_at),
+        finished_at=utc_or_none(finished_at),
     )
 
 
@@ -88,7 +89,7 @@ def worker_of(row: Row) -> WorkerRecord:
         capabilities=tuple(capabilities),
         state=WorkerState(state),
         registered_at=utc(registered_at),
-        last_beat_at=_utc_or_none(last_beat_at),
+        last_beat_at=utc_or_none(last_beat_at),
     )
 
 

@@ -9,6 +9,7 @@ is older than the lock. SQL text is constant; values travel as parameters.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from tamma.core.task import CLAIMABLE, LIVE, TaskState
@@ -71,16 +72,18 @@ HELD: Final = locked(LEASE)
 POSITION: Final = "nextval('event_position_seq') AS position"
 
 
-def append(table: str, *, prefix: str, correlation: str, sets: str) -> str:
+def append(table: str, *, prefix: str, correlation: str, sets: str, columns: Iterable[str]) -> str:
     """The one place that writes events of rows: from ``told`` (the locked row, ``at``, ``position``, ``type``, ``tags``,
-    ``data``) to the changed row ``t`` and its event, each the next of its stream and chained to the one before."""
+    ``data``) to ``t`` (these ``columns`` of the changed row, ``at``, and what its event holds) and its event, each the next of
+    its stream and chained to the one before."""
     chain = (
         f"tamma_chain(told.head, '{prefix}' || told.id, told.version + 1, told.position, told.type, told.tags, "
         f"{correlation}, told.at, told.data)"
     )
+    kept = ", ".join(f"{table}.{column}" for column in dict.fromkeys(("id", "version", "head", *columns)))
     return f"""t AS (UPDATE {table} SET version = told.version + 1, head = {chain}{f", {sets}" if sets else ""}
           FROM told WHERE {table}.id = told.id
-          RETURNING {table}.*, told.at, told.position, told.type, told.tags, {correlation} AS correlated, told.data),
+          RETURNING {kept}, told.at, told.position, told.type, told.tags, {correlation} AS correlated, told.data),
     e AS (INSERT INTO event (position, stream, version, type, tags, correlation, at, data, hash) OVERRIDING SYSTEM VALUE
           SELECT position, '{prefix}' || id, version, type, tags, correlated, at, data, head FROM t)"""
 
@@ -94,18 +97,27 @@ def change(
     tags: str = "",
     returns: str = TASK_COLUMNS,
     before: str = "",
-    also: str = "",
-    source: str = "t",
 ) -> str:
-    """A guarded change of a task's row with its event, in one statement.
+    """A guarded change of a task's row with its event, in one statement that returns columns of the changed row: the fewer the
+    faster, since a server describes each of them every time.
 
     ``held`` selects and locks (see ``locked``); its columns and the clock's reading ``at`` are there for ``type_``, ``data``
-    and ``tags`` by themselves and for ``sets`` as ``told.…``. ``before`` and ``also`` are further CTEs, before all and after
-    the change; ``returns`` are columns of ``source``.
+    and ``tags`` by themselves and for ``sets`` as ``told.…``. ``before`` are further CTEs before all.
     """
+    return f"{_changed(held, sets, type_, data, tags, before, columns=returns.split(', '))} SELECT {returns} FROM t"
+
+
+def change_and(also: str, *, held: str, type_: str, tags: str, returns: str, data: str = "%(data)s::jsonb") -> str:
+    """As ``change`` of nothing but the version; then ``also``, a CTE that may read ``id``, ``epoch`` and ``at`` of ``t``, and of
+    which columns are returned."""
+    name = also.partition(" ")[0]
+    return f"{_changed(held, '', type_, data, tags, '', columns=['epoch'])}, {also} SELECT {returns} FROM {name}"
+
+
+def _changed(held: str, sets: str, type_: str, data: str, tags: str, before: str, *, columns: Iterable[str]) -> str:
     every_tag = f"{TASK_TAGS} || {tags}" if tags else TASK_TAGS
+    # The clock stands to the side of the locked row, not beside it in its list: there it would be read before the lock is got.
     return f"""WITH {before} held AS MATERIALIZED ({held}),
-    clock AS MATERIALIZED (SELECT held.*, tamma_now() AS at FROM held),
-    told AS MATERIALIZED (SELECT clock.*, {POSITION}, {type_} AS type, {every_tag} AS tags, {data} AS data FROM clock),
-    {append("task", prefix="task:", correlation="told.correlation", sets=sets)}{f", {also}" if also else ""}
-    SELECT {returns} FROM {source}"""
+    told AS MATERIALIZED (SELECT held.*, at, {POSITION}, {type_} AS type, {every_tag} AS tags, {data} AS data
+          FROM held, LATERAL (SELECT tamma_now() AS at, held.id OFFSET 0) AS clock (at, of)),
+    {append("task", prefix="task:", correlation="told.correlation", sets=sets, columns=columns)}"""

@@ -86,7 +86,7 @@ _SETTLE_NOTICE: Final = change(
     sets="notice = NULL",
     type_="'TASK.NOTICE.SUCCEEDED'",
     tags=BY_TAG,
-    returns="1",
+    returns="id",
 )
 _CREATE_TRIES: Final = 5
 

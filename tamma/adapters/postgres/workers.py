@@ -23,7 +23,7 @@ def _changed(where: str) -> str:
     return f"""WITH held AS MATERIALIZED
         (SELECT id, version, head FROM worker WHERE id = %(worker)s AND {where} FOR NO KEY UPDATE),
     told AS MATERIALIZED (SELECT held.*, {_TOLD} FROM held),
-    {append("worker", prefix="worker:", correlation="NULL::text", sets=sets)}
+    {append("worker", prefix="worker:", correlation="NULL::text", sets=sets, columns=())}
     SELECT 1 FROM t"""
 
 

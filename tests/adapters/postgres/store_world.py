@@ -57,7 +57,7 @@ class World:
     def ended(self, claim: Claim, outcome: Outcome, *, policy: RetryPolicy = POLICY) -> Task:
         """The task after its attempt came to ``outcome``."""
         decision = decided(outcome, claim.task.counters, policy=policy)
-        return self.store.claims.settle(claim.lease, decision, reason=f"because {outcome}")
+        return self.store.claims.settle(claim, decision, reason=f"because {outcome}")
 
 
 def open_store(url: str, *, listen_url: str | None = None, connections_max: int = 20) -> PostgresStore:

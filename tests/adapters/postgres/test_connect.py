@@ -256,6 +256,21 @@ def test_after_a_failover_no_session_of_before_is_left(empty_database_url: str) 
         pool.run("select 1")
 
 
+def test_the_connection_used_last_is_used_again(empty_database_url: str) -> None:
+    """Without the pool's bookkeeping; nested uses get others, and all are closed in the end."""
+    connections = pool_for(empty_database_url, application_name="tamma test")
+    pid = "select pg_backend_pid()"
+    with closing(Pool(connections)) as pool:
+        first = pool.one(pid)
+        assert pool.one(pid) == first
+        with pool.connection() as used:
+            assert used.execute(pid).fetchone() == first
+            assert pool.one(pid) != first
+        assert pool.one(pid) is not None
+        assert connections.checkedout() == 1
+    assert used.closed
+
+
 def test_an_interruption_while_a_connection_is_given_back_prints_nothing(empty_database_url: str) -> None:
     """Ctrl-C may come at any point: it ends the process with one line of ours, and no library adds a traceback."""
     script = """
@@ -270,8 +285,10 @@ connections = pool_for(sys.argv[1], application_name="test")
 def interrupt(*_):
     raise KeyboardInterrupt
 
+pool = Pool(connections)
 try:
-    Pool(connections).one("SELECT 1")
+    pool.one("SELECT 1")
+    pool.close()
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -16,7 +16,7 @@ from tamma.core.event import AgentStarted, PhaseEntered, TaskClaimed, WorkSalvag
 from tamma.core.ids import BlobId, Oid, TaskId, WorkerId
 from tamma.core.lease import Lease
 from tamma.core.task import Task, TaskState, Trigger
-from tamma.ports.store import Store
+from tamma.ports.store import Claim, Store
 from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, World, decided, draft, open_store
 from tests.support.wire import a_wire
 
@@ -35,13 +35,13 @@ def reserved(store: Store, task: Task, *, total: int = 9) -> bool:
     return store.tasks.reserve(task.id, by=ORC, duration=MINUTE, running_max=total, running_per_repository_max=9)
 
 
-WRITES: dict[str, Callable[[Store, Lease], object]] = {
-    "renew": lambda s, lease: s.claims.renew(lease, duration=10 * MINUTE),
-    "enter": lambda s, lease: s.claims.enter(lease, Phase.PREPARE),
-    "record": lambda s, lease: s.claims.record(lease, STARTED),
-    "salvage": lambda s, lease: s.claims.salvage(lease, SALVAGED),
-    "settle": lambda s, lease: s.claims.settle(lease, decided(Outcome.DELIVERED), reason="done"),
-    "intend": lambda s, lease: s.effects.intend(lease, key="k", kind=EffectKind.PUSH, intent={}),
+WRITES: dict[str, Callable[[Store, Claim], object]] = {
+    "renew": lambda s, claim: s.claims.renew(claim.lease, duration=10 * MINUTE),
+    "enter": lambda s, claim: s.claims.enter(claim.lease, Phase.PREPARE),
+    "record": lambda s, claim: s.claims.record(claim.lease, STARTED),
+    "salvage": lambda s, claim: s.claims.salvage(claim.lease, SALVAGED),
+    "settle": lambda s, claim: s.claims.settle(claim, decided(Outcome.DELIVERED), reason="done"),
+    "intend": lambda s, claim: s.effects.intend(claim.lease, key="k", kind=EffectKind.PUSH, intent={}),
 }
 
 
@@ -51,7 +51,7 @@ def test_a_lease_reaches_its_own_task_only(world: World, name: str) -> None:
     others = [world.claimed(number) for number in (1, 3)]
     mine = world.claimed(2)
     before = [(claim.task, world.store.tasks.lease(claim.task.id)) for claim in others]
-    WRITES[name](world.store, mine.lease)
+    WRITES[name](world.store, mine)
     assert [(world.store.tasks.get(c.task.id), world.store.tasks.lease(c.task.id)) for c in others] == before
     assert [e.version for e in world.store.events.stream(task_stream(mine.task.id))][-1] == (
         2 if name == "renew" else 3
@@ -172,7 +172,7 @@ def test_who_mixes_up_two_attempts_is_stopped(world: World) -> None:
     for wrong in (
         lambda: claims.record(claim.lease, replace(STARTED, epoch=2)),
         lambda: claims.salvage(claim.lease, replace(SALVAGED, epoch=2)),
-        lambda: claims.settle(claim.lease, odd, reason="r"),
+        lambda: claims.settle(claim, odd, reason="r"),
         lambda: claims.reap(claim.task.id, epoch=1, decision=odd, by=ORC, reason="r", dead=ANN),
         lambda: claims.reap(claim.task.id, epoch=1, decision=other, by=ORC, reason="r", dead=ANN),
     ):
@@ -226,12 +226,12 @@ def test_a_lost_end_is_looked_up_by_its_task_its_epoch_and_its_hand(world: World
     with a_wire(world.url) as wire, closing(open_store(wire.url)) as store:
         claim = world.claimed(2)
         wire.cut_reply_to(b"TASK.SETTLE.SUCCEEDED")
-        assert store.claims.settle(claim.lease, decided(Outcome.INTERRUPTED), reason="r").id == claim.task.id
+        assert store.claims.settle(claim, decided(Outcome.INTERRUPTED), reason="r").id == claim.task.id
         again = world.store.claims.claim(claim.task.id, worker=ANN, duration=MINUTE)
         assert world.store.claims.reap(claim.task.id, epoch=2, decision=crashed, by=ORC, reason="r", dead=ANN)
         wire.cut_reply_to(b"TASK.SETTLE.SUCCEEDED")
         with pytest.raises(LeaseLost):
-            store.claims.settle(again.lease, decided(Outcome.DELIVERED), reason="r")
+            store.claims.settle(again, decided(Outcome.DELIVERED), reason="r")
         wire.cut_reply_to(b"TASK.REAP.SUCCEEDED")
         assert store.claims.reap(claim.task.id, epoch=2, decision=crashed, by=BOB, reason="r", dead=ANN) is None
         assert wire.cuts == 3

@@ -74,7 +74,7 @@ def test_an_attempt_whose_settling_was_not_confirmed_is_settled_once(wired: Wire
     """The log says that this epoch ended by our hand."""
     claim = wired.world.claimed(1)
     wired.wire.cut_reply_to(b"TASK.SETTLE.SUCCEEDED")
-    task = wired.store.claims.settle(claim.lease, decided(Outcome.DELIVERED), reason="done")
+    task = wired.store.claims.settle(claim, decided(Outcome.DELIVERED), reason="done")
     assert (wired.wire.cuts, task.state, task.outcome) == (1, TaskState.SUCCEEDED, Outcome.DELIVERED)
     assert wired.types(task.id).count("TASK.SETTLE.SUCCEEDED") == 1
 
@@ -88,7 +88,7 @@ def test_a_settling_that_came_too_late_is_not_taken_for_done(wired: Wired) -> No
     )
     wired.wire.cut_reply_to(b"TASK.SETTLE.SUCCEEDED")
     with pytest.raises(LeaseLost):
-        wired.store.claims.settle(claim.lease, decided(Outcome.DELIVERED), reason="done")
+        wired.store.claims.settle(claim, decided(Outcome.DELIVERED), reason="done")
     assert wired.wire.cuts == 1
 
 

@@ -33,7 +33,7 @@ def test_news_wake_the_one_who_waits(world: World, listens: bool) -> None:
         assert waiting.wait_for_news(SOON)
         assert not waiting.wait_for_news(NO_TIME)
         with closing(open_store(world.url)) as another:
-            another.claims.settle(claim.lease, decided(Outcome.DELIVERED), reason="")
+            another.claims.settle(claim, decided(Outcome.DELIVERED), reason="")
         assert waiting.wait_for_news(SOON)
 
 

@@ -15,7 +15,7 @@ from tamma.core.effect import EffectKind, effect_key
 from tamma.core.ids import WorkerId, task_id
 from tamma.core.task import Notice, TaskKind, TaskState
 from tamma.core.worker import WorkerState
-from tamma.ports.store import Store, WorkerRole
+from tamma.ports.store import Claim, Store, WorkerRole
 from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, World, decided, draft
 from tests.adapters.postgres.test_store_claims import spoke
 
@@ -79,7 +79,12 @@ def life(store: Store) -> Iterator[tuple[str, Act]]:
     yield "record", lambda: store.claims.record(lease(), spoke(1))
     yield "intend", lambda: store.effects.intend(lease(), key=key, kind=EffectKind.PUSH, intent={})
     yield "record effect", lambda: store.effects.record(lease(), key=key, result={})
-    yield "settle", lambda: store.claims.settle(lease(), decided(Outcome.BLOCKED, counters()), reason="")
+    yield (
+        "settle",
+        lambda: store.claims.settle(
+            Claim(task=store.tasks.get(ID), lease=lease()), decided(Outcome.BLOCKED, counters()), reason=""
+        ),
+    )
     yield "told that it asks", lambda: store.tasks.settle_notice(ID, Notice.ASKED, epoch=1, by=ORC)
     yield "unblock", lambda: store.tasks.unblock(ID, by="ann")
     yield "claim again", claim(ANN, EARLIER)

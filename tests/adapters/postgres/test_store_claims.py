@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
@@ -17,8 +18,10 @@ from tamma.core.policy import RetryPolicy
 from tamma.core.task import CLAIMABLE, TERMINAL, Counters, Task, TaskState
 from tamma.ports.store import Claim, Store
 from tests.adapters.postgres.store_world import ANN, BOB, MINUTE, ORC, POLICY, World, decided, draft, together
+from tests.support.project import wait_until
 
 HOUR = timedelta(hours=1)
+CHANGE = ChangeDelivered(epoch=1, change="12", url="u", branch="tamma/1", commit=Oid("c"))
 LAST = RetryPolicy(attempts_max=1, infra_max=1, interruptions_max=1, crashes_max=1)
 
 
@@ -35,7 +38,7 @@ def writes(store: Store, claim: Claim) -> list[tuple[str, object]]:
         ("record", lambda: claims.record(lease, spoke(lease.epoch))),
         ("intend", lambda: effects.intend(lease, key="k", kind=EffectKind.PUSH, intent={})),
         ("record effect", lambda: effects.record(lease, key="k", result={})),
-        ("settle", lambda: claims.settle(lease, decided(Outcome.DELIVERED), reason="")),
+        ("settle", lambda: claims.settle(claim, decided(Outcome.DELIVERED), reason="")),
     ]
 
 
@@ -194,15 +197,29 @@ def test_facts_go_to_the_stream_under_the_lease(world: World) -> None:
     claim = world.claimed(1)
     world.store.claims.enter(claim.lease, Phase.PREPARE)
     world.store.claims.record(claim.lease, spoke(1))
-    change = ChangeDelivered(epoch=1, change="12", url="u", branch="tamma/1", commit=Oid("c"))
-    world.store.claims.record(claim.lease, change)
+    world.store.claims.record(claim.lease, CHANGE)
     task = world.store.tasks.get(claim.task.id)
     assert (task.phase, task.change, task.version) == ("prepare", "12", 5)
     events = world.store.events.stream(task_stream(task.id))
     assert [event.version for event in events] == [1, 2, 3, 4, 5]
-    assert events[-1].fact == change
+    assert events[-1].fact == CHANGE
     assert events[-1].tags[-2:] == (f"worker:{ANN}", "change:local/demo!12")
     assert world.store.events.tagged("change:local/demo!12") == [events[-1]]
+
+
+def test_an_event_is_dated_once_its_row_is_locked(world: World) -> None:
+    """Who waited for another writer writes after it, also by the clock: times in a stream never run backwards."""
+    task = world.task(1)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with psycopg.connect(world.url) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("SELECT FROM task WHERE id = %s FOR UPDATE", [task.id])
+        claiming = thread.submit(world.store.claims.claim, task.id, worker=ANN, duration=MINUTE)
+        wait_until(lambda: other.execute(waiting).fetchone() == (1,), what="its wait for the lock")
+        [let_go_at] = other.execute("SELECT clock_timestamp()").fetchone() or ()
+        other.commit()
+        claim = claiming.result(timeout=30)
+    assert world.store.events.stream(task_stream(task.id))[-1].at > let_go_at
+    assert claim.lease.expires_at > let_go_at + MINUTE
 
 
 CASES = [(o, p) for o in Outcome if o is not Outcome.LEASE_LOST for p in (POLICY, LAST)]
@@ -213,8 +230,9 @@ def test_settle_writes_what_the_core_decided(world: World, outcome: Outcome, pol
     """State, counters, notice and due time of the row are the decision's; the event tells the same."""
     claim = world.claimed(1)
     world.store.claims.enter(claim.lease, Phase.PREPARE)
+    world.store.claims.record(claim.lease, CHANGE)
     decision = judge(outcome, claim.task.counters, policy, chance=0.5)
-    task = world.store.claims.settle(claim.lease, decision, reason="why")
+    task = world.store.claims.settle(claim, decision, reason="why")
     event = world.store.events.stream(task_stream(task.id))[-1]
     assert task == world.store.tasks.get(task.id)
     assert (task.state, task.counters, task.notice) == (decision.to, decision.counters, decision.notice)

@@ -20,7 +20,7 @@ from tamma.core.lease import Lease
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Notice
 from tamma.core.worker import WorkerState
-from tamma.ports.store import Store, WorkerRole
+from tamma.ports.store import Claim, Store, WorkerRole
 from tests.adapters.postgres.store_world import MINUTE, World, decided, draft
 from tests.support.fold_check import assert_fold_equals_tables, assert_same, events_of, tables_of
 
@@ -83,11 +83,12 @@ class History:
     def settle(self) -> None:
         if self.leases:
             lease = self.lease()
-            counters = self.store.tasks.get(lease.task_id).counters
+            claim = Claim(task=self.store.tasks.get(lease.task_id), lease=lease)
             outcome = self.chance.choice(ENDS)
             if outcome is Outcome.DELIVERED:
                 self.store.claims.record(lease, delivered(lease))
-            self.store.claims.settle(lease, decided(outcome, counters, policy=TIGHT), reason=str(outcome))
+            decision = decided(outcome, claim.task.counters, policy=TIGHT)
+            self.store.claims.settle(claim, decision, reason=str(outcome))
 
     def reap(self) -> None:
         task = self.store.tasks.get(self.task())
