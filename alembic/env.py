@@ -7,7 +7,8 @@ import os
 import sqlalchemy
 from alembic import context
 
-from tamma.adapters.postgres.connect import PATIENT, engine_for
+from tamma.adapters.postgres.connect import PATIENT
+from tamma.adapters.postgres.migrate import engine_for
 from tamma.core.errors import ConfigError
 
 

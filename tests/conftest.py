@@ -19,8 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many processes again as there are processors: the tests wait for children and disks more than they compute."""
+    """Twice as many processes as there are processors: the tests wait for children and disks more than they compute."""
     processors = os.cpu_count() or 1
     with suppress(AttributeError):  # not on every system
         processors = len(os.sched_getaffinity(0))
-    return processors + (processors + 1) // 2
+    return 2 * processors

@@ -128,12 +128,13 @@ def open_store(
     patience: timedelta | None = None,
 ) -> PostgresStore:
     """A store of its own; ``patience`` is for a database that goes away while it is used."""
-    from tamma.adapters.postgres.connect import Timeouts, pool_for
+    from tamma.adapters.postgres.connect import Timeouts
+    from tamma.adapters.postgres.connections import connections_for
     from tamma.adapters.postgres.pool import PATIENCE
     from tamma.adapters.postgres.store import PostgresStore
 
     settings = loaded.config.database
-    connections = pool_for(
+    connections = connections_for(
         url,
         application_name=application_name,
         connections_max=connections_max or settings.pool_size_max,

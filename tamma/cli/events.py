@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tamma.cli.ending import say
+from tamma.cli.garbage import collect_as_usual
 from tamma.cli.moment import HELP, parse_moment
 from tamma.core.errors import ConfigError, TransientError
 from tamma.core.moment import local
@@ -81,6 +82,7 @@ def events(
                 why="what comes is shown" if follow else "",
                 fix=form,
             )
+        collect_as_usual()
         for event in _coming(session.store, cursor) if follow else ():
             if wanted is None or wanted in event.tags:
                 show(event)

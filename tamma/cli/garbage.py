@@ -1,4 +1,4 @@
-"""When garbage is looked for: hardly ever while a command starts, as usual in one that stays."""
+"""When garbage is looked for: hardly ever while a command starts, as usual in one that stays for days."""
 
 import gc
 from typing import Final

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tamma.cli.ending import put
 from tamma.cli.render import event_json, event_line
 from tamma.cli.tally import Tally
-from tamma.core.errors import TransientError
+from tamma.core.errors import TammaError, TransientError
 from tamma.core.event import (
     AgentSpoke,
     EffectIntended,
@@ -58,6 +58,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._cursor: int | None = None
         self._is_read = True
         self._tally = tally
+        self._trouble = ""
 
     def __enter__(self) -> Progress:
         """Start following."""
@@ -111,6 +112,12 @@ class Progress(AbstractContextManager["Progress"]):
                     return
         except TransientError:  # the loop tells about the database; we go on where we were
             return
+        except (
+            TammaError
+        ) as error:  # as for an event of a newer release: the loop goes on, and so does its display, if it can
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self.say(f"what happens cannot be shown: {error}")
 
     def _show(self, event: Event) -> None:
         if self._tally is not None:

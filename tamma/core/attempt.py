@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from typing import Final
 
 from tamma.core.errors import ExitCode
+from tamma.core.event import TaskSettled
 from tamma.core.policy import RetryPolicy
 from tamma.core.task import Counters, Notice, TaskState, Trigger, next_state
 
@@ -79,6 +80,24 @@ class Decision:
     exit_code: ExitCode
     delay: timedelta | None = None
     notice: Notice | None = None
+
+    def told(self, *, epoch: int, reason: str, run_after: datetime | None = None) -> TaskSettled:
+        """The event of the attempt that it ends."""
+        counters = self.counters
+        return TaskSettled(
+            epoch=epoch,
+            outcome=self.outcome,
+            trigger=self.trigger,
+            state=self.to,
+            reason=reason,
+            attempts=counters.attempts,
+            infra=counters.infra,
+            interruptions=counters.interruptions,
+            crashes=counters.crashes,
+            exit_code=int(self.exit_code),
+            notice=self.notice,
+            run_after=run_after,
+        )
 
 
 def judge(

@@ -171,7 +171,7 @@ def _after(task: Task, event: Event) -> Task:
         case PhaseEntered(phase=phase):
             return replace(task, phase=phase)
         case TaskSettled():
-            return _settled(task, event.fact, at=event.at)
+            return settled(task, event.fact, at=event.at)
         case TaskReaped():
             return _reaped(task, event.fact, at=event.at)
         case TaskCancelled(reason=reason, notice=notice):
@@ -191,7 +191,8 @@ def _after(task: Task, event: Event) -> Task:
             return task
 
 
-def _settled(task: Task, fact: TaskSettled, *, at: datetime) -> Task:
+def settled(task: Task, fact: TaskSettled, *, at: datetime) -> Task:
+    """The task once its attempt has ended so."""
     assert fact.epoch == task.epoch, fact
     ended = advance(task, Trigger(fact.trigger), at=at)
     if ended.state != fact.state:

@@ -220,8 +220,8 @@ def _issues_of(repository: str) -> str:
 
 
 def _ask(question: Callable[[], T], about: K, notes: list[tuple[K, str]], missed: list[str] | None = None) -> T | None:
-    """The answer, or None with the reason noted: no one repository or issue, not even by a bug, aborts the tick.
-    ``missed`` gets it too if it was only away."""
+    """The answer, or None with the reason noted: no one repository or issue, not even by a bug, aborts the tick. Only what the
+    operator must mend (ConfigError) ends the loop. ``missed`` gets it too if it was only away."""
     try:
         return question()
     except ConfigError:

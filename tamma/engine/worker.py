@@ -6,10 +6,12 @@ Every way an attempt can end becomes one ``Outcome`` here and nowhere else.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
+from typing import Final, TypeVar
 
 from tamma.core.attempt import Outcome, Phase, Verdict, judge
 from tamma.core.errors import (
@@ -38,6 +40,8 @@ from tamma.ports.environment import SetupFailed
 from tamma.ports.store import Claim, WorkerRole, WorkerState
 
 REASON_BYTES_MAX = 4_000
+_AGAIN: Final = timedelta(seconds=0.5)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ def _registered(deps: WorkerDeps) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(TransientError):  # a dead registration is found by its missing beats
+        with suppress(TammaError):  # a dead registration is found by its missing beats, and what was settled stays so
             deps.store.workers.change_state(me.id, WorkerState.GONE, reason="finished")
 
 
@@ -117,14 +121,13 @@ def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
         if isinstance(failure, LeaseLost | TaskCancelled):
             return _give_up(failure, claim, deps)
         try:
-            beat.check()
             result = _settle(
-                claim, verdict, deps, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None
+                claim, verdict, deps, beat, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None
             )
         except (LeaseLost, TaskCancelled) as error:
             return _give_up(error, claim, deps)
         except TransientError as error:
-            return WorkResult(
+            return _hand_back(str(error), claim, deps) or WorkResult(
                 exit_code=error.exit_code,
                 reason=_told_safely(f"{verdict.reason}; could not settle: {error}", deps),
                 fix=error.fix,
@@ -193,17 +196,22 @@ def _told(error: TammaError) -> str:
 def _give_up(error: LeaseLost | TaskCancelled, claim: Claim, deps: WorkerDeps) -> WorkResult:
     """The lease is over or given up for lost, so nothing is settled under it. Where nobody took the task over (the database was
     away, or this machine stood still), it goes back by this attempt's own word: else it would count as a crash."""
-    if isinstance(error, LeaseLost):
-        counters, chance, me = claim.task.counters, deps.chance.fraction(), deps.identity.id
-        decision = judge(Outcome.UNAVAILABLE, counters, deps.policies.retry, chance=chance)
-        reason = _told_safely(str(error), deps)
-        with suppress(TammaError):  # then its parent, or the end of its lease, ends it
-            task = deps.store.claims.reap(
-                claim.task.id, epoch=claim.lease.epoch, decision=decision, by=me, reason=reason, dead=me
-            )
-            if task is not None:
-                return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
-    return _given_up(error, claim)
+    result = _hand_back(str(error), claim, deps) if isinstance(error, LeaseLost) else None
+    return result or _given_up(error, claim)
+
+
+def _hand_back(why: str, claim: Claim, deps: WorkerDeps) -> WorkResult | None:
+    """None if that was not possible: then its parent, or the end of its lease, ends the attempt."""
+    counters, chance, me = claim.task.counters, deps.chance.fraction(), deps.identity.id
+    decision = judge(Outcome.UNAVAILABLE, counters, deps.policies.retry, chance=chance)
+    reason = _told_safely(why, deps)
+    with suppress(TammaError):
+        task = deps.store.claims.reap(
+            claim.task.id, epoch=claim.lease.epoch, decision=decision, by=me, reason=reason, dead=me
+        )
+        if task is not None:
+            return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
+    return None
 
 
 def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:
@@ -215,9 +223,12 @@ def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:
     )
 
 
-def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: ExitCode | None) -> WorkResult:
+def _settle(
+    claim: Claim, verdict: Verdict, deps: WorkerDeps, beat: Heartbeat, *, exit_code: ExitCode | None
+) -> WorkResult:
     """The one write that ends the attempt; ``exit_code`` where the operator must act, which the outcome alone does not say."""
-    deps.store.claims.enter(claim.lease, Phase.REPORT)  # which may follow any phase, and none (core.attempt.PHASES)
+    # This phase may follow any, and none (core.attempt.PHASES).
+    _patiently(lambda: deps.store.claims.enter(claim.lease, Phase.REPORT), beat, deps)
     decision = judge(
         verdict.outcome,
         claim.task.counters,
@@ -230,9 +241,22 @@ def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: Exit
         decision = replace(decision, exit_code=exit_code)
     deps.fail_points.reach("settle.before_effect")
     reason = _told_safely(verdict.reason, deps)
-    task = deps.store.claims.settle(claim, decision, reason=reason)
+    task = _patiently(lambda: deps.store.claims.settle(claim, decision, reason=reason), beat, deps)
     deps.fail_points.reach("settle.after_effect")
     return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
+
+
+def _patiently(write: Callable[[], T], beat: Heartbeat, deps: WorkerDeps) -> T:
+    """What the database does not take just now (a lock, a full disk, a standby) is tried again while the lease may be believed in:
+    else the attempt would end without a word, and count as a crash."""
+    while True:
+        beat.check()
+        try:
+            return write()
+        except TransientError:
+            if beat.is_over:
+                raise
+            deps.clock.pause(_AGAIN)
 
 
 def _told_safely(text: str, deps: WorkerDeps) -> str:

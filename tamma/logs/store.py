@@ -18,7 +18,6 @@ from tamma.core.event import (
     Fact,
     PhaseEntered,
     TaskClaimed,
-    TaskSettled,
     WorkSalvaged,
     task_stream,
 )
@@ -153,21 +152,7 @@ class LoggedClaims:
     def settle(self, claim: Claim, decision: Decision, *, reason: str) -> Task:
         """Logged."""
         task = self._claims.settle(claim, decision, reason=reason)
-        counters = decision.counters
-        fact = TaskSettled(
-            epoch=claim.lease.epoch,
-            outcome=decision.outcome,
-            trigger=decision.trigger,
-            state=decision.to,
-            reason=reason,
-            attempts=counters.attempts,
-            infra=counters.infra,
-            interruptions=counters.interruptions,
-            crashes=counters.crashes,
-            exit_code=int(decision.exit_code),
-            notice=decision.notice,
-            run_after=task.run_after,
-        )
+        fact = decision.told(epoch=claim.lease.epoch, reason=task.reason, run_after=task.run_after)
         self._speaker.say(claim.lease.task_id, fact)
         return task
 

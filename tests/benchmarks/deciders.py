@@ -54,13 +54,13 @@ def decide(seed: int, number: int, head: Callable[[], int], append: Callable[...
 
 def ours(url: str) -> Callable[[int, int], Iterator[Decided]]:
     """Tamma's log."""
-    from tamma.adapters.postgres.connect import pool_for
+    from tamma.adapters.postgres.connections import connections_for
     from tamma.adapters.postgres.store import PostgresStore
     from tamma.core.event import WorkerStateChanged
     from tamma.core.ids import WorkerId
     from tamma.ports.store import Condition
 
-    events = PostgresStore(pool_for(url, application_name="bench")).events
+    events = PostgresStore(connections_for(url, application_name="bench")).events
     fact = WorkerStateChanged(worker=WorkerId("w"), state="online", reason="")
     assert fact.TYPE == TYPE
 

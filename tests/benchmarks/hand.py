@@ -155,10 +155,10 @@ def _peer(url: str, nothing: Callable[[], Awaitable[None]]) -> Any:
 
 
 def _store(url: str) -> Any:
-    from tamma.adapters.postgres.connect import pool_for
+    from tamma.adapters.postgres.connections import connections_for
     from tamma.adapters.postgres.store import PostgresStore
 
-    return PostgresStore(pool_for(url, application_name="bench"), listen_url=url)
+    return PostgresStore(connections_for(url, application_name="bench"), listen_url=url)
 
 
 def _wait_until(moment: float) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.ids import BlobId, IssueRef, WorkerId
 from tamma.ports.store import TaskDraft
@@ -127,7 +127,7 @@ def _high(values: list[float]) -> float:
 
 
 def _store(url: str) -> PostgresStore:
-    return PostgresStore(pool_for(url, application_name="bench"))
+    return PostgresStore(connections_for(url, application_name="bench"))
 
 
 def _draft(number: int) -> TaskDraft:

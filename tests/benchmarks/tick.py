@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from tamma.adapters.forges.folder import SETTLED_SECONDS
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.policy import Limits
 from tamma.engine.orchestrator import Orchestrator
@@ -30,7 +30,7 @@ def tick(place: Place, rounds: int) -> Iterator[Figure]:
     def world(tasks: int, issues: int) -> tuple[PostgresStore, Orchestrator]:
         url = place.database(f"tick-{tasks}")
         fill_database(url, finished=tasks, issues=issues)
-        store = PostgresStore(pool_for(url, application_name="bench"))
+        store = PostgresStore(connections_for(url, application_name="bench"))
         forge = fill_forge(place.fresh_folder(f"tick-{tasks}"), issues=issues)
         return store, a_loop_over(store, forge, limits=Limits(open_changes_per_repository=10_000))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.events import PostgresEvents
 from tamma.adapters.postgres.pool import Pool
 from tamma.cli.events import newest
@@ -276,7 +276,7 @@ def test_what_comes_between_the_newest_and_the_rest_is_shown_once(project: Proje
             added(project, "2")
             return cursor
 
-    with closing(Pool(pool_for(project.database_url, application_name="test"))) as pool:
+    with closing(Pool(connections_for(project.database_url, application_name="test"))) as pool:
         log = Busy(pool)
         first, cursor = newest(log, tag=None, limit=100, is_followed=True)
         rest, _ = log.tail(cursor)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.project import Project
+
+TOP = Path(__file__).parents[2]
 
 HEAVY = {"sqlalchemy", "psycopg", "alembic", "pydantic", "pydantic_settings", "loguru", "yaml"}
 ASK = """import sys
@@ -19,11 +25,14 @@ print("imported:", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
-def imported_by(*argv: str) -> set[str]:
+def imported_by(*argv: str, project: Project | None = None) -> set[str]:
     """Top-level packages that are loaded once the command is done."""
-    done = subprocess.run([sys.executable, "-c", ASK, *argv], capture_output=True, text=True, check=True)
+    place: dict[str, Any] = (
+        {"cwd": project.root, "env": {**project.environ(), "PYTHONPATH": str(TOP)}} if project else {}
+    )
+    done = subprocess.run([sys.executable, "-c", ASK, *argv], capture_output=True, text=True, check=True, **place)
     said, _, imported = done.stdout.rpartition("imported:")
-    assert "tamma" in said
+    assert said
     return set(imported.split())
 
 
@@ -48,6 +57,15 @@ def test_the_program_imports_no_database_and_no_configuration(argument: str) -> 
 def test_help_of_a_command_imports_no_more_than_typer_does(command: str) -> None:
     """Typer itself reads a command's parameters with pydantic."""
     assert not (HEAVY - {"pydantic"}) & imported_by(command, "--help")
+
+
+@pytest.mark.parametrize(
+    "argv", [["status"], ["explain", "1"], ["work", "--issue", "1"], ["orchestrate", "--once"]], ids=" ".join
+)
+def test_who_works_or_looks_loads_nothing_that_is_there_for_the_schema(project: Project, argv: list[str]) -> None:
+    """A third of what it would load (docs/decisions/0016)."""
+    project.run("task", "add", "1")
+    assert not {"sqlalchemy", "alembic"} & imported_by(*argv, project=project)
 
 
 @pytest.mark.parametrize("words", [[], ["work"], ["task"], ["task", "add"], ["db", "archive"]], ids=" ".join)

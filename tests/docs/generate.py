@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
@@ -117,6 +120,28 @@ def states() -> str:
     return "\n".join(lines) + "\n"
 
 
+def modules() -> str:
+    """Every module, by what its own first sentence promises."""
+    top = FOLDER.parent
+    lines = [
+        "# Modules",
+        _NOTE,
+        "Where what is; each row is the module's own first sentence. How the packages meet: [architecture.md](architecture.md).",
+    ]
+    found = sorted(
+        (top / "tamma").rglob("*.py"), key=lambda path: (path.parent.parts, path.name != "__init__.py", path.name)
+    )
+    for folder, paths in groupby(found, key=lambda path: path.parent):
+        lines += ["", f"## `{folder.relative_to(top)}`", "", "| module | |", "|---|---|"]
+        lines += [_row(f"`{path.stem}`", _first_sentence(path)) for path in paths]
+    return "\n".join(lines) + "\n"
+
+
+def _first_sentence(path: Path) -> str:
+    told = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s", told)[0]
+
+
 def _outcome(outcome: Outcome) -> str:
     if outcome is Outcome.LEASE_LOST:
         return _row(outcome, "nothing: it is not ours any more", "-", "-", str(ExitCode.LEASE_LOST.value), "-")
@@ -152,14 +177,26 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "exit-codes.md": exit_codes,
     "events.md": events,
     "states.md": states,
+    "modules.md": modules,
 }
 
 
-def main() -> None:
-    """Rewrite every page."""
-    for name, make in PAGES.items():
-        (FOLDER / name).write_text(make(), encoding="utf-8")
+def main(argv: Sequence[str]) -> int:
+    """Rewrite every page; with ``--check`` name those that are not what they should be, and write nothing."""
+    stale = [name for name, make in PAGES.items() if not _is(name, make())]
+    if list(argv) == ["--check"]:
+        for name in stale:
+            print(f"docs/{name} is not what the code says; run: python -m tests.docs.generate")
+        return 1 if stale else 0
+    for name in stale:
+        (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+    return 0
+
+
+def _is(name: str, text: str) -> bool:
+    path = FOLDER / name
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.store import PostgresStore
 
 
 @pytest.fixture
 def store(database_url: str) -> Iterator[PostgresStore]:
     """On a database of its own."""
-    opened = PostgresStore(pool_for(database_url, application_name="test"), listen_url=database_url)
+    opened = PostgresStore(connections_for(database_url, application_name="test"), listen_url=database_url)
     yield opened
     opened.close()

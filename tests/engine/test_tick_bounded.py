@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import pytest
 
 from tamma.adapters.forges.around import ForgeAround
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.policy import Limits
 from tests.support.crowd import a_loop_over, fill_database, fill_forge, give_back
@@ -53,7 +53,10 @@ def test_a_tick_asks_no_more_of_a_crowd(database_url: str, tmp_path: Path, finis
 
     fill_database(database_url, finished=finished, issues=issues)
     forge = ForgeAround(fill_forge(tmp_path / "forge", issues=issues), counted)
-    with a_wire(database_url) as wire, closing(PostgresStore(pool_for(wire.url, application_name="test"))) as store:
+    with (
+        a_wire(database_url) as wire,
+        closing(PostgresStore(connections_for(wire.url, application_name="test"))) as store,
+    ):
         loop = a_loop_over(store, forge, limits=Limits(candidates=PAGE, open_changes_per_repository=10_000))
         loop.tick()
         for _ in range(4):

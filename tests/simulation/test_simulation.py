@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.store import PostgresStore
 from tests.simulation.actors import Violation
 from tests.simulation.model import ModelStore, Rules
@@ -47,7 +47,9 @@ def test_the_real_store_does_what_the_model_says(database_url: str, seed: int) -
     model = on_model(seed)
     model.storm()
     model.quiet()
-    with closing(PostgresStore(pool_for(database_url, application_name="simulation", connections_max=1))) as store:
+    with closing(
+        PostgresStore(connections_for(database_url, application_name="simulation", connections_max=1))
+    ) as store:
 
         def set_clock(moment: datetime) -> None:
             store._pool.one("SELECT set_config('tamma.fake_now', %(at)s, false)", {"at": moment.isoformat()})

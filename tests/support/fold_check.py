@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tamma.adapters.postgres.connect import connect_raw, pool_for
+from tamma.adapters.postgres.connect import connect_raw
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.events import PostgresEvents
 from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.verify import read_tables
@@ -19,7 +20,7 @@ def tables_of(url: str) -> Tables:
 
 def events_of(url: str) -> list[Event]:
     """The whole log."""
-    pool = Pool(pool_for(url, application_name="fold check", connections_max=1))
+    pool = Pool(connections_for(url, application_name="fold check", connections_max=1))
     try:
         return list(PostgresEvents(pool).all())
     finally:
@@ -28,7 +29,7 @@ def events_of(url: str) -> list[Event]:
 
 def fold_of(url: str) -> Tables:
     """What the log comes to, from where its archives end."""
-    pool = Pool(pool_for(url, application_name="fold check", connections_max=1))
+    pool = Pool(connections_for(url, application_name="fold check", connections_max=1))
     try:
         return PostgresEvents(pool).fold()
     finally:

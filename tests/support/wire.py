@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -43,6 +43,7 @@ class Wire:
         self._is_held = self._is_refusing = False
         self._needle: bytes | None = None
         self._is_cut_for_good = False
+        self._after: Callable[[], object] = lambda: None
         self._cut_at: tuple[int, bool] | None = None
         self._bytes_left: int | None = None
         self._delay_seconds = 0.0
@@ -56,9 +57,10 @@ class Wire:
             self._close(pair)
         return len(pairs)
 
-    def cut_reply_to(self, text: bytes, *, for_good: bool = False) -> None:
-        """The next request with ``text`` is done, and its reply is lost; ``for_good``: then nobody comes through any more."""
-        self._needle, self._is_cut_for_good = text, for_good
+    def cut_reply_to(self, text: bytes, *, for_good: bool = False, after: Callable[[], object] = lambda: None) -> None:
+        """The next request with ``text`` is done, and its reply is lost, ``after`` something else was done as well;
+        ``for_good``: then nobody comes through any more."""
+        self._needle, self._is_cut_for_good, self._after = text, for_good, after
 
     def cut_at(self, nth: int, *, is_done: bool) -> None:
         """The n-th request from now on, the first is 1, is lost: before the server saw it, or (``is_done``) with its reply."""
@@ -142,6 +144,7 @@ class Wire:
         reply = b""
         while not reply.endswith(_READY) and (more := server.recv(_CHUNK)):
             reply += more
+        self._after()
         self._is_refusing = self._is_refusing or self._is_cut_for_good
         self.cuts += 1
         return False

@@ -127,11 +127,13 @@ def archive(
     with translate_errors(), connect_raw(url, application_name="tamma archive", timeouts=PATIENT) as connection:
         _require_owner(connection)
         batches = list(_batches(_due(connection, Streams(), older_than=older_than)))
+        left = sum(map(len, batches[files_max:]))
         for batch in batches[:files_max]:
-            done, found = _archive_batch(connection, folder, batch, older_than=older_than, reach=reach)
+            done, found, missed = _archive_batch(connection, folder, batch, older_than=older_than, reach=reach)
             archived += [done] if done else []
             problems += found
-    return Run(archived=tuple(archived), problems=tuple(problems), left=sum(map(len, batches[files_max:])))
+            left += missed
+    return Run(archived=tuple(archived), problems=tuple(problems), left=left)
 
 
 def _batches(due: Sequence[Due]) -> Iterator[list[str]]:
@@ -150,9 +152,11 @@ def _batches(due: Sequence[Due]) -> Iterator[list[str]]:
 
 def _archive_batch(
     connection: Connection, folder: Path, names: list[str], *, older_than: timedelta, reach: Callable[[str], None]
-) -> tuple[LogArchived | None, list[Problem]]:
-    """One file, unless none of its streams is due any more. What changes while it is written makes it void: once more then."""
+) -> tuple[LogArchived | None, list[Problem], int]:
+    """One file, unless none of its streams is due any more; what was wrong, and how many streams are left for another run: what
+    changes while it is written makes a file void, and so do some tries."""
     problems: list[Problem] = []
+    due: list[Due] = []
     for _ in range(_TRIES):
         reach("archive.before_file")
         with drafted(folder) as draft:
@@ -163,7 +167,7 @@ def _archive_batch(
                 broken = {problem.stream for problem in problems}
                 due = [one for one in due if one.stream not in broken]
                 if not due:
-                    return None, problems
+                    return None, problems, 0
                 written = draft.write(_lines(connection, due))
             reach("archive.after_file")
             with connection.transaction():
@@ -175,8 +179,8 @@ def _archive_batch(
                 draft.publish(fact.file)
                 reach("archive.after_name")
         reach("archive.after_record")
-        return fact, problems
-    return None, problems
+        return fact, problems, 0
+    return None, problems, len(due)
 
 
 def _due(connection: Connection, streams: Streams, *, older_than: timedelta) -> list[Due]:

@@ -31,7 +31,7 @@ from tamma.adapters.postgres.connect import PATIENT, connect_raw, translate_erro
 from tamma.adapters.postgres.drafts import draft_at, publish
 from tamma.adapters.postgres.revision import HEAD
 from tamma.adapters.postgres.verify import Report, verify
-from tamma.core.errors import ConfigError
+from tamma.core.errors import PASSING, ConfigError, TransientError, of_os_error, remedy
 from tamma.core.redact import clean
 
 FORMAT: Final = 1
@@ -217,8 +217,12 @@ def _made_whole(target: Path) -> Iterator[Path]:
             yield unfinished
             publish(unfinished, target)
     except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno in PASSING:
+            fix = f"{remedy(error.errno)}, or name a file in a folder with room"
+            raise TransientError(f"{target} cannot be written", why=why, fix=fix) from error
         raise ConfigError(
-            f"{target} cannot be written", why=error.strerror or str(error), fix="name a file in a folder with room"
+            f"{target} cannot be written", why=why, fix="name a file that Tamma's user may write to"
         ) from error
 
 
@@ -230,7 +234,11 @@ def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
             raise ConfigError(f"{source} is no backup", why=why, fix="name a file of `tamma db backup`")
         with zipfile.ZipFile(source) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+    except OSError as error:
+        if (told := of_os_error(error, doing=f"reading {source}")) is None:
+            raise _damaged(source, str(error)) from error
+        raise told from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise _damaged(source, str(error)) from error
 
 
@@ -315,7 +323,8 @@ def _require_empty(connection: Connection, tables: Collection[str]) -> None:
         raise ConfigError(
             "the database is not empty",
             why=f"there are rows in {', '.join(used)}",
-            fix="restore into a new database; for the embedded one: `tamma db stop`, then move .tamma/postgres aside",
+            fix="restore into a new database; for the embedded one: `tamma db stop`, then move the folder `postgres` of the state folder "
+            "aside",
         )
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -36,9 +36,9 @@ from tamma.core.event import (
     ChangeDelivered,
     PhaseEntered,
     TaskReaped,
-    TaskSettled,
     WorkSalvaged,
 )
+from tamma.core.fold import settled
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.lease import Lease, Renewal, called_off
 from tamma.core.task import TERMINAL, Task, TaskState, Trigger, next_state
@@ -117,15 +117,15 @@ _END: Final = (
     "run_after = told.at + %(delay)s::interval, finished_at = CASE WHEN %(is_terminal)s THEN told.at END"
 )
 _END_DATA: Final = f"%(data)s::jsonb || jsonb_build_object('run_after', {iso('(at + %(delay)s::interval)')})"
-# What of a task's row its claim did not tell, and its settling does not say.
-_LEFT: Final = "version, change, run_after, finished_at"
+# What neither its claim told of a task's row nor the decision says.
+_SETTLED: Final = "version, change, run_after, at"
 _SETTLE: Final = change(
     held=HELD,
     sets=_END,
     type_="'TASK.SETTLE.SUCCEEDED'",
     data=_END_DATA,
     tags=WORKER_TAG,
-    returns=_LEFT,
+    returns=_SETTLED,
 )
 _REAP: Final = change(
     held=locked(
@@ -139,11 +139,11 @@ _REAP: Final = change(
 )
 # An epoch ends once, so its end in the log is the one whose reply was lost.
 _IS_ENDED: Final = (
-    "SELECT {columns} FROM task WHERE id = %(task_id)s AND EXISTS (SELECT 1 FROM event "
+    f"SELECT {TASK_COLUMNS} FROM task WHERE id = %(task_id)s AND EXISTS (SELECT 1 FROM event "
     "WHERE stream = 'task:' || %(task_id)s AND type = {type} AND (data->>'epoch')::int = %(epoch)s AND {by})"
 )
-_IS_SETTLED: Final = _IS_ENDED.format(columns=_LEFT, type="'TASK.SETTLE.SUCCEEDED'", by="true")
-_IS_REAPED: Final = _IS_ENDED.format(columns=TASK_COLUMNS, type="'TASK.REAP.SUCCEEDED'", by="data->>'by' = %(by)s")
+_IS_SETTLED: Final = _IS_ENDED.format(type="'TASK.SETTLE.SUCCEEDED'", by="true")
+_IS_REAPED: Final = _IS_ENDED.format(type="'TASK.REAP.SUCCEEDED'", by="data->>'by' = %(by)s")
 _STANDING: Final = "SELECT state, epoch, worker FROM task WHERE id = %(task_id)s"
 
 
@@ -217,26 +217,19 @@ class PostgresClaims:
     def settle(self, claim: Claim, decision: Decision, *, reason: str) -> Task:
         """The attempt's end; the task as it leaves it."""
         assert decision.to is next_state(TaskState.RUNNING, decision.trigger), decision
-        counters = decision.counters
         lease, reason = claim.lease, rows.text(reason)
-        fact = TaskSettled(
-            epoch=lease.epoch,
-            outcome=decision.outcome,
-            trigger=decision.trigger,
-            state=decision.to,
-            reason=reason,
-            attempts=counters.attempts,
-            infra=counters.infra,
-            interruptions=counters.interruptions,
-            crashes=counters.crashes,
-            exit_code=int(decision.exit_code),
-            notice=decision.notice,
-            run_after=None,
-        )
-        row = self._end(_SETTLE, _IS_SETTLED, {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)})
-        if row is None:
+        fact = decision.told(epoch=lease.epoch, reason=reason)
+
+        def task_of(row: rows.Row) -> Task:
+            version, change_id, run_after, at = row
+            told = replace(fact, run_after=rows.utc_or_none(run_after))
+            return replace(settled(claim.task, told, at=rows.utc(at)), version=version, change=change_id)
+
+        values = {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)}
+        task = self._end(_SETTLE, values, read=task_of, reread=_IS_SETTLED)
+        if task is None:
             raise lost(self._pool, lease)
-        return _left(claim.task, decision, reason, row)
+        return task
 
     def reap(
         self,
@@ -272,8 +265,7 @@ class PostgresClaims:
             "dead": rows.text_or_none(dead),
             "data": rows.data_of(fact),
         }
-        row = self._end(_REAP, _IS_REAPED, {**_ended(decision, reason), **asked})
-        return None if row is None else rows.task_of(row)
+        return self._end(_REAP, {**_ended(decision, reason), **asked}, read=rows.task_of, reread=_IS_REAPED)
 
     def _write(
         self, lease: Lease, statement: str, values: dict[str, Any], *, patience: timedelta | None = None
@@ -295,13 +287,20 @@ class PostgresClaims:
             told = connection.execute(_IS_NEWEST, values).fetchone()
             return told or connection.execute(statement, values).fetchone()
 
-    def _end(self, statement: str, reread: str, values: dict[str, Any]) -> rows.Row | None:
-        """The write; or the task as it is, where an earlier try turns out to have been done."""
+    def _end(
+        self, statement: str, values: dict[str, Any], *, read: Callable[[rows.Row], Task], reread: str
+    ) -> Task | None:
+        """The task as the write leaves it; or as it is now, where an earlier try turns out to have been done."""
 
-        def end() -> rows.Row | None:
-            return self._pool.write(statement, values)
+        def end() -> Task | None:
+            row = self._pool.write(statement, values)
+            return None if row is None else read(row)
 
-        return self._pool.repeat(end, then=lambda: end() or self._pool.once(reread, values))
+        def look() -> Task | None:
+            row = self._pool.once(reread, values)
+            return None if row is None else rows.task_of(row)
+
+        return self._pool.repeat(end, then=lambda: end() or look())
 
     def _not_claimable(self, task_id: TaskId) -> TammaError:
         row = self._pool.one(_STANDING, {"task_id": rows.text(task_id)})
@@ -338,25 +337,6 @@ def lost(pool: Pool, lease: Lease) -> LeaseLost | TaskCancelled:
 def held(lease: Lease) -> dict[str, Any]:
     """The parameters of the guard."""
     return {"task_id": rows.text(lease.task_id), "epoch": lease.epoch, "worker": rows.text(lease.worker)}
-
-
-def _left(task: Task, decision: Decision, reason: str, row: rows.Row) -> Task:
-    """What an attempt leaves of the task that it claimed."""
-    version, change_id, run_after, finished_at = row
-    return replace(
-        task,
-        state=decision.to,
-        counters=decision.counters,
-        version=version,
-        run_after=rows.utc_or_none(run_after),
-        worker=None,
-        phase=None,
-        outcome=decision.outcome,
-        reason=reason,
-        notice=decision.notice,
-        change=change_id,
-        finished_at=rows.utc_or_none(finished_at),
-    )
 
 
 def _claim_of(row: rows.Row, worker: WorkerId) -> Claim:

@@ -1,22 +1,18 @@
-"""Ways into the database: a pool for statements, an engine for migrations, a raw connection for LISTEN, and one translation
-of its failures."""
+"""Ways into the database: what its URL says, what limits a session has, and one translation of its failures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 import psycopg
-import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool
 
 from tamma.core.errors import ConfigError, TammaError, TransientError
 
@@ -108,40 +104,18 @@ class Timeouts:
 PATIENT: Final = Timeouts(statement=timedelta(), lock=timedelta(), idle_in_transaction=timedelta())
 
 
-def pool_for(
-    url: str, *, application_name: str, connections_max: int = 10, timeouts: Timeouts | None = None
-) -> QueuePool:
-    """A pool that connects when first used, without the engine that would go with it: each process would load its dialects, and
-    ask each new server what it is. Raises ConfigError for a URL that cannot be right.
-
-    A connection that broke is found by the statement that uses it: callers repeat on TransientError, so no ping is paid.
-    """
-    limits = timeouts or Timeouts()
-    parameters = parse(url)
-    return QueuePool(
-        lambda: _connect(parameters, application_name, limits, autocommit=True),  # type: ignore[arg-type]  # SQLAlchemy wants a __getattr__ of every driver
-        pool_size=min(5, connections_max),
-        max_overflow=connections_max - min(5, connections_max),
-        timeout=limits.connect.total_seconds(),
-        use_lifo=True,
-        # In autocommit there is never anything to roll back between statements.
-        reset_on_return=None,
-    )
-
-
-def engine_for(url: str, *, application_name: str, timeouts: Timeouts | None = None) -> sqlalchemy.Engine:
-    """For migrations. Connects when first used. Raises ConfigError for a URL that cannot be right."""
-    limits = timeouts or Timeouts()
-    parameters = parse(url)
-    return sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: _connect(parameters, application_name, limits, autocommit=False)
-    )
+def connector(
+    url: str, *, application_name: str, timeouts: Timeouts, autocommit: bool
+) -> Callable[[], psycopg.Connection[Any]]:
+    """What connects when called. Raises ConfigError, at once, for a URL that cannot be right."""
+    return partial(_connect, parse(url), application_name, timeouts, autocommit=autocommit)
 
 
 def connect_raw(url: str, *, application_name: str, timeouts: Timeouts | None = None) -> psycopg.Connection[Any]:
     """One connection of one's own in autocommit, for LISTEN, heartbeats and administration; the caller closes it."""
+    connect = connector(url, application_name=application_name, timeouts=timeouts or Timeouts(), autocommit=True)
     with translate_errors():
-        return _connect(parse(url), application_name, timeouts or Timeouts(), autocommit=True)
+        return connect()
 
 
 def parse(url: str) -> dict[str, Any]:
@@ -189,23 +163,15 @@ def masked(text: str) -> str:
 def translate_errors() -> Iterator[None]:
     """Turn "the database is away, busy or closed to us" into errors that say who should act, by the table ``ACTS``.
 
-    ConnectionBroken: lost, refused, shut down, deadlock, serialization. TransientError: timeout, full, standby, full pool.
-    ConfigError: it answers, but not to us. Anything else (a constraint, wrong SQL) passes as it is.
+    ConnectionBroken: lost, refused, shut down, deadlock, serialization. TransientError: timeout, full, standby. ConfigError: it
+    answers, but not to us. Anything else (a constraint, wrong SQL) passes as it is. The driver's error counts also where
+    SQLAlchemy, which is not imported for this, has wrapped it.
     """
     try:
         yield
-    except PoolTimeout as error:
-        raise TransientError(
-            "the database is away",
-            why="no connection became free in time",
-            fix="try again; or run fewer workers at once",
-        ) from error
-    except DBAPIError as error:
-        if (told := _told(error.orig, is_broken=error.connection_invalidated)) is not None:
-            raise told from error
-        raise
-    except psycopg.Error as error:
-        if (told := _told(error)) is not None:
+    except Exception as error:
+        told = _told(getattr(error, "orig", error), is_broken=getattr(error, "connection_invalidated", False))
+        if told is not None:
             raise told from error
         raise
 

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import tamma
-from tamma.adapters.postgres.connect import PATIENT, engine_for, translate_errors
+from tamma.adapters.postgres.connect import PATIENT, Timeouts, connector, translate_errors
 from tamma.core.errors import ConfigError
 
 _UPGRADERS: Final = 7_233_161_001  # the advisory lock's key; any number, but always this one
@@ -95,6 +95,12 @@ def require_current(url: str) -> None:
             why=f"its schema is {found.current or 'empty'}, this Tamma needs {found.head}",
             fix="run: tamma db upgrade",
         )
+
+
+def engine_for(url: str, *, application_name: str, timeouts: Timeouts | None = None) -> sqlalchemy.Engine:
+    """Connects when first used. Raises ConfigError for a URL that cannot be right."""
+    connect = connector(url, application_name=application_name, timeouts=timeouts or Timeouts(), autocommit=False)
+    return sqlalchemy.create_engine("postgresql+psycopg://", creator=connect)
 
 
 def scripts() -> Path:

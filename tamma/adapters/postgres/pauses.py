@@ -10,6 +10,7 @@ from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.events import PostgresEvents
 from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.sql import EVENT_COLUMNS
+from tamma.core.errors import TransientError
 from tamma.core.event import Event, Fact, WorkPaused, WorkResumed
 from tamma.core.ids import IssueRef
 from tamma.core.pause import EVERYWHERE, Pause, pause_stream, repository_scope
@@ -19,6 +20,7 @@ from tamma.ports.store import Condition
 _ALL: Final = f"""SELECT DISTINCT ON (stream) {EVENT_COLUMNS} FROM event WHERE stream > 'pause:' AND stream < 'pause;'
     ORDER BY stream, version DESC"""
 _LAST: Final = f"SELECT {EVENT_COLUMNS} FROM event WHERE stream = %(stream)s ORDER BY version DESC LIMIT 1"
+_SWITCH_TRIES: Final = 20
 _TYPES: Final = (WorkPaused.TYPE, WorkResumed.TYPE)
 
 
@@ -53,13 +55,16 @@ class PostgresPauses:
     def _switch(self, scope: str, fact: Fact, *, is_wanted: Callable[[Pause | None], bool]) -> bool:
         """On condition that nobody was at the switch since we looked; then look again."""
         tags = (pause_stream(scope), *(() if scope == EVERYWHERE else (f"repo:{scope}",)))
-        while True:
+        for _ in range(_SWITCH_TRIES):
             last = self._last(scope)
             if not is_wanted(_pause_of(last) if last else None):
                 return False
             unless = Condition(types=_TYPES, tags=tags[:1], after=last.position if last else 0)
             if self._events.append(fact, stream=pause_stream(scope), tags=tags, unless=unless) is not None:
                 return True
+        raise TransientError(
+            "the pause cannot be switched", why="others switch it all the time", fix="try again; see: tamma status"
+        )
 
     def _last(self, scope: str) -> Event | None:
         row = self._pool.one(_LAST, {"stream": rows.text(pause_stream(scope))})

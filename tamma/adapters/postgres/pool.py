@@ -1,4 +1,4 @@
-"""SQLAlchemy's pool with the driver's cursor: as fast as the bare driver, and still one pool with limits and recycling."""
+"""Statements on a pool of connections: repeated where that is safe when one breaks, and news of what they wrote."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy.pool import QueuePool
 
 from tamma.adapters.postgres.connect import ConnectionBroken, translate_errors
+from tamma.adapters.postgres.connections import Connections
 from tamma.adapters.postgres.rows import Row
 from tamma.adapters.postgres.sql import NEWS
 from tamma.core.errors import TransientError
 
 if TYPE_CHECKING:
-    from sqlalchemy.pool import PoolProxiedConnection
     from tenacity import RetryCallState
 
 T = TypeVar("T")
@@ -44,10 +43,8 @@ class Pool:
     for ``patience``, if it has been reached at all: who starts while it is away is told at once.
     """
 
-    def __init__(self, connections: QueuePool, *, patience: timedelta = PATIENCE) -> None:
+    def __init__(self, connections: Connections, *, patience: timedelta = PATIENCE) -> None:
         self._connections = connections
-        # At most one, not given back: the next statement takes it in a tenth of the time that the pool's bookkeeping takes.
-        self._at_hand: list[tuple[QueuePool, PoolProxiedConnection]] = []
         self._patience = patience
         self._is_reached = False
         self._away_since: float | None = None
@@ -57,25 +54,10 @@ class Pool:
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
         """A connection in autocommit, given back afterwards; broken ones are thrown away with all their siblings."""
-        with translate_errors():
-            connections, pooled = self._take()
-            driver: psycopg.Connection[Row] = pooled.driver_connection  # type: ignore[assignment]  # SQLAlchemy knows no driver's own type
+        with translate_errors(), self._connections.lend() as connection:
             self._is_reached = True
-            try:
-                yield driver
-                self._away_since = None
-            finally:
-                if driver.broken or driver.closed:
-                    pooled.invalidate()
-                    # The server went away under this one, so also under those that wait: one error, not one for each.
-                    self._drop_idle()
-                elif connections is not self._connections:  # dropped meanwhile, and this one with them
-                    pooled.close()
-                    connections.dispose()
-                elif self._at_hand:
-                    pooled.close()
-                else:
-                    self._at_hand.append((connections, pooled))
+            yield connection
+            self._away_since = None
 
     @contextmanager
     def transaction(self, *, is_snapshot: bool = False) -> Iterator[psycopg.Connection[Row]]:
@@ -168,21 +150,7 @@ class Pool:
         """Give every idle connection back to the server."""
         with suppress(TransientError):
             self.pay_news()
-        self._drop_idle()
-
-    def _take(self) -> tuple[QueuePool, PoolProxiedConnection]:
-        """The connection that was used last, or one of the pool's; and the pool that it is of."""
-        with suppress(IndexError):  # not asked first: another thread may be faster
-            return self._at_hand.pop()
-        connections = self._connections
-        return connections, connections.connect()
-
-    def _drop_idle(self) -> None:
-        """Close those that nobody uses; those in use are closed when they come back."""
-        old, self._connections = self._connections, self._connections.recreate()
-        with suppress(IndexError):
-            self._at_hand.pop()[1].close()
-        old.dispose()
+        self._connections.drop()
 
 
 def _tell_once(state: RetryCallState, *, give_up_at: float) -> None:

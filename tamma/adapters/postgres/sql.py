@@ -74,13 +74,15 @@ POSITION: Final = "nextval('event_position_seq') AS position"
 
 def append(table: str, *, prefix: str, correlation: str, sets: str, columns: Iterable[str]) -> str:
     """The one place that writes events of rows: from ``told`` (the locked row, ``at``, ``position``, ``type``, ``tags``,
-    ``data``) to ``t`` (these ``columns`` of the changed row, ``at``, and what its event holds) and its event, each the next of
+    ``data``) to ``t`` (these ``columns`` of the changed row, and ``at`` and what else its event holds) and its event, each the next of
     its stream and chained to the one before."""
     chain = (
         f"tamma_chain(told.head, '{prefix}' || told.id, told.version + 1, told.position, told.type, told.tags, "
         f"{correlation}, told.at, told.data)"
     )
-    kept = ", ".join(f"{table}.{column}" for column in dict.fromkeys(("id", "version", "head", *columns)))
+    kept = ", ".join(
+        f"{table}.{column}" for column in dict.fromkeys(("id", "version", "head", *columns)) if column != "at"
+    )
     return f"""t AS (UPDATE {table} SET version = told.version + 1, head = {chain}{f", {sets}" if sets else ""}
           FROM told WHERE {table}.id = told.id
           RETURNING {kept}, told.at, told.position, told.type, told.tags, {correlation} AS correlated, told.data),

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import psycopg
-from sqlalchemy.pool import QueuePool
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.blobs import PostgresBaselines, PostgresBlobs
 from tamma.adapters.postgres.claims import PostgresClaims
 from tamma.adapters.postgres.connect import connect_raw, translate_errors
+from tamma.adapters.postgres.connections import Connections
 from tamma.adapters.postgres.effects import PostgresEffects
 from tamma.adapters.postgres.events import PostgresEvents
 from tamma.adapters.postgres.pauses import PostgresPauses
@@ -39,7 +39,7 @@ class PostgresStore:
     """
 
     def __init__(
-        self, connections: QueuePool, *, listen_url: str | None = None, patience: timedelta = PATIENCE
+        self, connections: Connections, *, listen_url: str | None = None, patience: timedelta = PATIENCE
     ) -> None:
         self._pool = Pool(connections, patience=patience)
         self._listen_url = listen_url

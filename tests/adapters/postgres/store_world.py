@@ -11,7 +11,7 @@ from threading import Barrier
 from typing import TypeVar
 from urllib.parse import quote
 
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.attempt import Decision, Outcome, judge
 from tamma.core.ids import BlobId, IssueRef, WorkerId
@@ -62,7 +62,9 @@ class World:
 
 def open_store(url: str, *, listen_url: str | None = None, connections_max: int = 20) -> PostgresStore:
     """A store with connections for many threads."""
-    return PostgresStore(pool_for(url, application_name="test", connections_max=connections_max), listen_url=listen_url)
+    return PostgresStore(
+        connections_for(url, application_name="test", connections_max=connections_max), listen_url=listen_url
+    )
 
 
 def draft(

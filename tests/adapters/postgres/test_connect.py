@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,12 @@ from tamma.adapters.postgres.connect import (
     ConnectionBroken,
     Timeouts,
     connect_raw,
-    engine_for,
     masked,
     parse,
-    pool_for,
     translate_errors,
 )
-from tamma.adapters.postgres.migrate import require_current
+from tamma.adapters.postgres.connections import Connections, connections_for
+from tamma.adapters.postgres.migrate import engine_for, require_current
 from tamma.adapters.postgres.pool import Pool
 from tamma.adapters.postgres.store import PostgresStore
 from tamma.core.errors import ConfigError, ExitCode, TransientError
@@ -168,7 +166,7 @@ def stranger(database_url: str) -> Iterator[str]:
 
 def test_a_role_without_rights_is_the_operators_business(stranger: str) -> None:
     """Exit code 2 with what, why and fix; for reading, for writing, and where a schema should be looked at."""
-    with closing(PostgresStore(pool_for(stranger, application_name="t"))) as store:
+    with closing(PostgresStore(connections_for(stranger, application_name="t"))) as store:
         for call in (store.tasks.counts, lambda: store.blobs.put(b"text")):
             with pytest.raises(ConfigError, match="forbids it: permission denied for table") as caught:
                 call()
@@ -240,14 +238,14 @@ def test_timeouts_deadlocks_serialization_and_standbys_are_temporary(engine: sql
 
 def test_a_full_pool_is_temporary(empty_database_url: str) -> None:
     """It says what to do."""
-    pool = Pool(pool_for(empty_database_url, application_name="tamma test", connections_max=2, timeouts=SOON))
+    pool = Pool(connections_for(empty_database_url, application_name="tamma test", connections_max=2, timeouts=SOON))
     with closing(pool), pool.connection(), pool.connection(), pytest.raises(TransientError, match="became free"):
         pool.run("select 1")
 
 
 def test_after_a_failover_no_session_of_before_is_left(empty_database_url: str) -> None:
     """One connection broke: its siblings are closed, those in use as soon as they come back."""
-    with closing(Pool(pool_for(empty_database_url, application_name="tamma test"))) as pool:
+    with closing(Pool(connections_for(empty_database_url, application_name="tamma test"))) as pool:
         with pool.connection() as used:
             with pytest.raises(ConnectionBroken):
                 pool.once("select pg_terminate_backend(pg_backend_pid())")
@@ -257,44 +255,57 @@ def test_after_a_failover_no_session_of_before_is_left(empty_database_url: str) 
 
 
 def test_the_connection_used_last_is_used_again(empty_database_url: str) -> None:
-    """Without the pool's bookkeeping; nested uses get others, and all are closed in the end."""
-    connections = pool_for(empty_database_url, application_name="tamma test")
+    """Nested uses get others, a few of which are kept; all are closed in the end."""
     pid = "select pg_backend_pid()"
-    with closing(Pool(connections)) as pool:
+    with closing(Pool(connections_for(empty_database_url, application_name="tamma test"))) as pool:
         first = pool.one(pid)
         assert pool.one(pid) == first
-        with pool.connection() as used:
-            assert used.execute(pid).fetchone() == first
-            assert pool.one(pid) != first
-        assert pool.one(pid) is not None
-        assert connections.checkedout() == 1
-    assert used.closed
+        with ExitStack() as stack:
+            used = [stack.enter_context(pool.connection()) for _ in range(6)]
+            assert used[0].execute(pid).fetchone() == first
+            assert len({connection.info.backend_pid for connection in used}) == 6
+        assert [connection.closed for connection in used] == [True, False, False, False, False, False]
+    assert all(connection.closed for connection in used)
 
 
-def test_an_interruption_while_a_connection_is_given_back_prints_nothing(empty_database_url: str) -> None:
-    """Ctrl-C may come at any point: it ends the process with one line of ours, and no library adds a traceback."""
-    script = """
-import sys
-from sqlalchemy import event
-from tamma.adapters.postgres.connect import pool_for
-from tamma.adapters.postgres.pool import Pool
+def test_who_waits_for_a_connection_gets_it_once_it_is_free(empty_database_url: str) -> None:
+    """A pool of one serves two threads."""
+    with closing(Pool(connections_for(empty_database_url, application_name="tamma test", connections_max=1))) as pool:
+        pid = pool.one("select pg_backend_pid()")
+        with ThreadPoolExecutor(1) as thread, pool.connection() as used:
+            waiting = thread.submit(pool.one, "select pg_backend_pid()")
+            used.execute("select pg_sleep(0.1)")
+            assert not waiting.done()
+        assert waiting.result() == pid
 
-connections = pool_for(sys.argv[1], application_name="test")
 
-@event.listens_for(connections, "reset")
-def interrupt(*_):
-    raise KeyboardInterrupt
+def test_a_connection_of_before_that_breaks_takes_no_later_one_with_it(empty_database_url: str) -> None:
+    """What broke with the server broke once."""
+    kill = "select pg_terminate_backend(pg_backend_pid())"
+    with closing(Pool(connections_for(empty_database_url, application_name="tamma test"))) as pool:
+        with suppress(TransientError), pool.connection() as early:
+            with suppress(TransientError):
+                pool.once(kill)
+            later = pool.one("select pg_backend_pid()")
+            early.execute(kill)
+        assert pool.one("select pg_backend_pid()") == later
 
-pool = Pool(connections)
-try:
-    pool.one("SELECT 1")
-    pool.close()
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-    argv = [sys.executable, "-c", script, empty_database_url]
-    done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "")
+
+def test_who_cannot_connect_takes_no_place(empty_database_url: str) -> None:
+    """However often it was tried: a pool of one still lends its one."""
+    is_away = True
+
+    def connect() -> psycopg.Connection[Any]:
+        if is_away:
+            raise psycopg.OperationalError("connection refused")
+        return connect_raw(empty_database_url, application_name="tamma test")
+
+    with closing(Pool(Connections(connect, connections_max=1, timeout=timedelta(seconds=1)))) as pool:
+        for _ in range(3):
+            with pytest.raises(ConnectionBroken):
+                pool.one("select 1")
+        is_away = False
+        assert pool.one("select 1") == (1,)
 
 
 def test_other_errors_pass_as_they_are(engine: sqlalchemy.Engine) -> None:

@@ -79,6 +79,25 @@ def test_an_attempt_whose_settling_was_not_confirmed_is_settled_once(wired: Wire
     assert wired.types(task.id).count("TASK.SETTLE.SUCCEEDED") == 1
 
 
+@pytest.mark.parametrize(
+    ("outcome", "then", "state"),
+    [
+        (Outcome.CRASHED, lambda s, t: s.tasks.cancel(t, by="ann", reason="no", notice=None), TaskState.CANCELLED),
+        (Outcome.BLOCKED, lambda s, t: s.tasks.unblock(t, by="ann"), TaskState.QUEUED),
+    ],
+    ids=["cancelled", "approved"],
+)
+def test_what_happened_since_an_unconfirmed_settling_is_seen(
+    wired: Wired, outcome: Outcome, then: Callable[[Store, TaskId], object], state: TaskState
+) -> None:
+    """People were faster than the second try: the task is told as it is now, not as the attempt left it."""
+    claim = wired.world.claimed(1)
+    wired.wire.cut_reply_to(b"TASK.SETTLE.SUCCEEDED", after=lambda: then(wired.world.store, claim.task.id))
+    task = wired.store.claims.settle(claim, decided(outcome), reason="done")
+    assert (wired.wire.cuts, task.state, task.notice) == (1, state, None)
+    assert task == wired.world.store.tasks.get(task.id)
+
+
 def test_a_settling_that_came_too_late_is_not_taken_for_done(wired: Wired) -> None:
     """Somebody reaped the attempt: the lost reply said so, and so does the reread. Another task's first attempt was settled."""
     wired.world.ended(wired.world.claimed("another", worker=BOB), Outcome.DELIVERED)

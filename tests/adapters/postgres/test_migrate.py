@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tamma.adapters.postgres import migrate
-from tamma.adapters.postgres.connect import engine_for
+from tamma.adapters.postgres.migrate import engine_for
 from tamma.adapters.postgres.tables import metadata
 from tamma.core.errors import ConfigError, ExitCode
 

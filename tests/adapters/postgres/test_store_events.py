@@ -10,7 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from tamma.adapters.postgres.connect import pool_for
+from tamma.adapters.postgres.connections import connections_for
 from tamma.adapters.postgres.events import PostgresEvents
 from tamma.adapters.postgres.pool import Pool
 from tamma.core.attempt import Outcome
@@ -68,7 +68,7 @@ def test_the_tail_goes_on_where_it_stopped(world: World) -> None:
 
 def test_the_tail_waits_for_a_writer_that_commits_late(world: World) -> None:
     """A position below a committed one is still open: the tail returns nothing, then both, and skips none."""
-    pool = Pool(pool_for(world.url, application_name="tail"))
+    pool = Pool(connections_for(world.url, application_name="tail"))
     events = PostgresEvents(pool, barrier_timeout=timedelta(milliseconds=50))
     with closing(pool), psycopg.connect(world.url) as late:
         late.execute(RAW, ["worker:late", 1])

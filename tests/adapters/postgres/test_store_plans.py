@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from tamma.adapters.postgres import claims, survey, tables
-from tamma.adapters.postgres.connect import engine_for
+from tamma.adapters.postgres.migrate import engine_for
 
 FINISHED = """INSERT INTO task (id, forge, repository, issue, kind, generation, state, title, digest, snapshot, correlation,
         created_at, asked_by, finished_at)
