@@ -20,6 +20,7 @@ from tamma.config.policies import for_repository
 from tamma.core.change import Change
 from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.ids import BOOT_ID_VARIABLE, IssueRef, TaskId
+from tamma.core.pause import Paused
 from tamma.core.reconcile import Action
 from tamma.engine.explain import Explainer
 from tamma.engine.housekeeping import Housekeeper
@@ -127,6 +128,8 @@ class WorkerSession:
         An open or merged change of ours is the answer already. Raises as ``work`` and ``Intake.answer``.
         """
         ref = parts.parse_issue(text, self.deps.forge)
+        if (pause := self.deps.store.pauses.of(ref)) is not None:  # before a task is made
+            raise Paused(pause)
         found = self.intake.answer(ref, asked_by=_person())
         if isinstance(found, Change):
             return WorkResult(exit_code=ExitCode.DELIVERED, reason=f"change {found.id} ({found.url}) is {found.state}")

@@ -44,6 +44,8 @@ class Herald:
         """
         if task.notice is None:
             return True
+        if self._is_superseded(task):
+            return self._settle(task, task.notice)
         try:
             is_told = all(self._is_free(task) and step(task, task.notice) for step in (self._comment, self._label))
         except NoSuchTask:  # the issue is gone: nobody is left to be told
@@ -52,6 +54,13 @@ class Herald:
 
     def _is_free(self, task: Task) -> bool:
         return self.store.pauses.of(task.ref) is None
+
+    def _is_superseded(self, task: Task) -> bool:
+        """A later task of the issue has its own news, and its labels; what was begun to be told is told to its end."""
+        newest = self.store.tasks.newest([task.ref], task.kind).get(task.ref)
+        if newest is None or newest.generation <= task.generation:
+            return False
+        return not any(effect.kind is EffectKind.COMMENT for effect in self.store.effects.of_task(task.id))
 
     def _comment(self, task: Task, notice: Notice) -> bool:
         marker = notice_marker(task.id, notice=notice, epoch=None if task.is_terminal else task.epoch)

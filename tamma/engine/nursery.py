@@ -12,6 +12,7 @@ from tamma.core.errors import ConfigError, ExitCode, PermanentError, TammaError
 from tamma.core.event import TaskClaimed, task_stream
 from tamma.core.ids import TaskId, WorkerId
 from tamma.core.task import CLAIMABLE, Task, TaskState
+from tamma.core.worker import WorkerState
 from tamma.engine.contained import trouble
 from tamma.engine.plan import Policies
 from tamma.engine.told import Told
@@ -89,6 +90,8 @@ class Nursery:
         return True
 
     def _bury(self, ended: Ended) -> None:
+        if ended.exit_code:  # who ended well has said so; nobody must see the dead online for three beats more
+            self.store.workers.change_state(ended.worker, WorkerState.GONE, reason=f"ended with {ended.exit_code}")
         task = self.store.tasks.get(ended.task_id)
         if task.state is TaskState.RUNNING and task.worker == ended.worker:
             self._reap(task, ended)

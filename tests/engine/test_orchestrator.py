@@ -82,6 +82,22 @@ def test_an_issue_that_is_gone_needs_no_telling_and_keeps_nobody_busy(store: Pos
     assert store.tasks.get(task.id).notice is None
 
 
+def test_news_of_a_task_that_another_has_followed_are_not_told_any_more(store: PostgresStore, tmp_path: Path) -> None:
+    """They would come after the news of the later one, and take off its labels."""
+    forge = MemoryForge(name="local")
+    ref = forge.add_issue()
+    loop = a_loop(store, forge, tmp_path)
+    first = loop.intake.find_or_create(ref, asked_by="label")
+    store.tasks.cancel(first.id, by="ann", reason="enough", notice=Notice.CANCELLED)
+    second = loop.intake.find_or_create(ref, asked_by="ann")
+    assert second.generation == 2
+    forge.change_labels(ref, add=["tamma:delivered"], remove=[])
+    assert loop.herald.tell(store.tasks.get(first.id))
+    assert store.tasks.get(first.id).notice is None
+    assert "tamma:delivered" in forge.issue(ref).labels
+    assert not forge.comments(ref)
+
+
 @pytest.mark.timeout(60)
 def test_an_issue_that_cannot_be_read_is_tried_again_later_and_floods_no_log(
     store: PostgresStore, tmp_path: Path

@@ -140,3 +140,11 @@ def most_at_once(streams: list[list[Event]]) -> int:
         now += 1 if is_begin else -1
         most = max(most, now)
     return most
+
+
+def test_workers_that_died_are_not_online_any_more(project: Project) -> None:
+    """Their loop saw them end, and says so before their beats are missed."""
+    kill = {"TAMMA_FAILPOINTS": "agent.before_run=kill"}
+    assert project.run("orchestrate", "--until-idle", "--workers", "1", env=kill).code == 0
+    assert project.state() == ("failed", "crashed")
+    assert project.rows("SELECT DISTINCT state FROM worker WHERE role = 'worker'") == [("gone",)]

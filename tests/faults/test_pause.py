@@ -50,6 +50,18 @@ def test_nothing_begins_while_work_is_paused(project: Project) -> None:
     assert assert_ok(project.run("db", "verify")).code == 0
 
 
+def test_nobody_makes_a_task_while_work_is_paused(project: Project) -> None:
+    """Who names an issue is told of the pause, and nothing is queued; who resumes is told what stays paused."""
+    assert project.run("pause").code == 0
+    assert project.run("pause", "demo").code == 0
+    done = project.run("work", "--issue", "1")
+    assert (done.code, project.rows("SELECT count(*) FROM task")) == (75, [(0,)])
+    assert "paused" in done.err
+    resumed = project.run("resume")
+    assert (resumed.code, resumed.out) == (0, "it goes on\n")
+    assert "tamma resume demo" in resumed.err
+
+
 def test_one_repository_is_paused_and_others_go_on(project: Project) -> None:
     """Only its own work waits, and the loop says so at its end; a name that nobody serves is an error."""
     project.repository(name="other")
