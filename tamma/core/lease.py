@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from tamma.core.errors import TaskCancelled
 from tamma.core.ids import TaskId, WorkerId
+
+LEASE_RAN_OUT: Final = "the lease ran out without a word"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from enum import StrEnum, unique
 from typing import Final
 
 from tamma.core.errors import ExitCode, NotClaimable, TammaError, TransientError
+from tamma.core.lease import LEASE_RAN_OUT
 from tamma.core.moment import local
 from tamma.core.reconcile import Action, CallOff, Create, Dispatch, MarkOffline, Reap, Tell, Unreserve, reconcile
 from tamma.core.task import BY_LABEL
@@ -230,9 +231,7 @@ class Orchestrator:
         tasks, claims, me = self.store.tasks, self.store.claims, self.identity.id
         match action:
             case Reap(task=task, decision=decision):
-                claims.reap(
-                    task.id, epoch=task.epoch, decision=decision, by=me, reason="the lease ran out without a word"
-                )
+                claims.reap(task.id, epoch=task.epoch, decision=decision, by=me, reason=LEASE_RAN_OUT)
             case Unreserve(task_id=task_id):
                 tasks.unreserve(task_id)
             case MarkOffline(worker=worker):

@@ -6,12 +6,10 @@ Every way an attempt can end becomes one ``Outcome`` here and nowhere else.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
-from typing import Final, TypeVar
 
 from tamma.core.attempt import Outcome, Phase, Verdict, judge
 from tamma.core.errors import (
@@ -19,6 +17,7 @@ from tamma.core.errors import (
     ExitCode,
     LeaseLost,
     NoSuchTask,
+    NotClaimable,
     PermanentError,
     RefusedByPolicy,
     TammaError,
@@ -27,6 +26,7 @@ from tamma.core.errors import (
     of_os_error,
 )
 from tamma.core.ids import TaskId
+from tamma.core.lease import LEASE_RAN_OUT
 from tamma.core.pause import Paused
 from tamma.core.redact import bounded, clean
 from tamma.core.task import Task
@@ -40,8 +40,6 @@ from tamma.ports.environment import SetupFailed
 from tamma.ports.store import Claim, WorkerRole, WorkerState
 
 REASON_BYTES_MAX = 4_000
-_AGAIN: Final = timedelta(seconds=0.5)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +62,33 @@ def work(task_id: TaskId, deps: WorkerDeps) -> WorkResult:
         raise Paused(pause)
     with _registered(deps):
         asked_at = deps.clock.monotonic()  # before the request: the lease runs from there, whenever the answer comes
-        claim = deps.store.claims.claim(task_id, worker=deps.identity.id, duration=deps.policies.leases.duration)
+        claim = _claim(task_id, deps)
         deps.fail_points.reach("claim.after_record")
         result = _hold(claim, deps, asked_at=asked_at)
         if result.task is not None and result.task.notice is not None:
             result = _tell(result, result.task, deps)
         return result
+
+
+def _claim(task_id: TaskId, deps: WorkerDeps) -> Claim:
+    """The task; after its last attempt is ended, where that one's lease is over: no loop need be there to do it."""
+
+    def claim() -> Claim:
+        return deps.store.claims.claim(task_id, worker=deps.identity.id, duration=deps.policies.leases.duration)
+
+    try:
+        return claim()
+    except NotClaimable:
+        task = deps.store.tasks.get(task_id)
+        decision = judge(Outcome.CRASHED, task.counters, deps.policies.retry, chance=deps.chance.fraction())
+        ended = deps.store.claims.reap(
+            task_id, epoch=task.epoch, decision=decision, by=deps.identity.id, reason=LEASE_RAN_OUT
+        )
+        if ended is None:
+            raise
+        if ended.notice is not None:
+            _herald(deps).tell(ended)
+        return claim()
 
 
 def _tell(result: WorkResult, task: Task, deps: WorkerDeps) -> WorkResult:
@@ -121,13 +140,14 @@ def _hold(claim: Claim, deps: WorkerDeps, *, asked_at: float) -> WorkResult:
         if isinstance(failure, LeaseLost | TaskCancelled):
             return _give_up(failure, claim, deps)
         try:
+            beat.check()
             result = _settle(
-                claim, verdict, deps, beat, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None
+                claim, verdict, deps, exit_code=ExitCode.USAGE if isinstance(failure, ConfigError) else None
             )
         except (LeaseLost, TaskCancelled) as error:
             return _give_up(error, claim, deps)
         except TransientError as error:
-            return _hand_back(str(error), claim, deps) or WorkResult(
+            return WorkResult(
                 exit_code=error.exit_code,
                 reason=_told_safely(f"{verdict.reason}; could not settle: {error}", deps),
                 fix=error.fix,
@@ -223,12 +243,9 @@ def _given_up(error: LeaseLost | TaskCancelled, claim: Claim) -> WorkResult:
     )
 
 
-def _settle(
-    claim: Claim, verdict: Verdict, deps: WorkerDeps, beat: Heartbeat, *, exit_code: ExitCode | None
-) -> WorkResult:
+def _settle(claim: Claim, verdict: Verdict, deps: WorkerDeps, *, exit_code: ExitCode | None) -> WorkResult:
     """The one write that ends the attempt; ``exit_code`` where the operator must act, which the outcome alone does not say."""
-    # This phase may follow any, and none (core.attempt.PHASES).
-    _patiently(lambda: deps.store.claims.enter(claim.lease, Phase.REPORT), beat, deps)
+    deps.store.claims.enter(claim.lease, Phase.REPORT)  # which may follow any phase, and none (core.attempt.PHASES)
     decision = judge(
         verdict.outcome,
         claim.task.counters,
@@ -241,22 +258,9 @@ def _settle(
         decision = replace(decision, exit_code=exit_code)
     deps.fail_points.reach("settle.before_effect")
     reason = _told_safely(verdict.reason, deps)
-    task = _patiently(lambda: deps.store.claims.settle(claim, decision, reason=reason), beat, deps)
+    task = deps.store.claims.settle(claim, decision, reason=reason)
     deps.fail_points.reach("settle.after_effect")
     return WorkResult(exit_code=decision.exit_code, reason=reason, task=task, fix=next_step(task))
-
-
-def _patiently(write: Callable[[], T], beat: Heartbeat, deps: WorkerDeps) -> T:
-    """What the database does not take just now (a lock, a full disk, a standby) is tried again while the lease may be believed in:
-    else the attempt would end without a word, and count as a crash."""
-    while True:
-        beat.check()
-        try:
-            return write()
-        except TransientError:
-            if beat.is_over:
-                raise
-            deps.clock.pause(_AGAIN)
 
 
 def _told_safely(text: str, deps: WorkerDeps) -> str:

@@ -16,6 +16,7 @@ from tamma.engine.failpoints import FAIL_POINTS
 from tests.faults.world import (
     EDIT,
     EDIT_AND_HANG,
+    SHORT_LEASE,
     assert_delivered_once,
     ended,
     epochs,
@@ -122,3 +123,17 @@ def test_a_killed_child_is_reaped_by_its_parent(project: Project) -> None:
     os.kill(pid, signal.SIGKILL)
     assert ended(loop).code == 0
     assert_delivered_once(project, "1")
+
+
+def test_a_task_whose_worker_died_is_taken_by_the_next_without_a_loop(project: Project) -> None:
+    """In CI there may be none: who comes after its lease ends the dead attempt, as a crash, and begins its own."""
+    killed = project.run("work", "--issue", "1", env={**SHORT_LEASE, "TAMMA_FAILPOINTS": "agent.before_run=kill"})
+    assert killed.code == -signal.SIGKILL
+    held = project.run("work", "--issue", "1")
+    assert held.code in {0, 4}, held.err
+    over = "SELECT lease_expires_at < clock_timestamp() OR state <> 'running' FROM task"
+    wait_until(lambda: project.rows(over) == [(True,)], what="the end of the lease")
+    assert project.run("work", "--issue", "1", "--ok-codes", "4").code == 0
+    assert_delivered_once(project, "1")
+    assert epochs(project.events()) == [1, 2]
+    assert project.rows("SELECT crashes FROM task") == [(1,)]

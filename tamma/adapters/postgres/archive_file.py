@@ -13,6 +13,7 @@ from typing import Final
 from uuid import uuid4
 
 from tamma.adapters.postgres.drafts import draft_at, publish, sync_folder
+from tamma.adapters.proc.regular import open_regular
 from tamma.core.errors import ConfigError, of_os_error
 
 # Where a process may die; not in engine.failpoints, since no attempt comes by.
@@ -80,8 +81,8 @@ def drafted(folder: Path) -> Iterator[Draft]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as source:
+    """SHA-256 of a file, hexadecimal. Raises OSError, also for what is no regular file."""
+    with open_regular(path) as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
@@ -90,7 +91,7 @@ def lines_of(path: Path) -> list[str]:
     import zlib
 
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as source:
+        with open_regular(path) as file, gzip.open(file, "rt", encoding="utf-8", newline="\n") as source:
             return source.read().removesuffix("\n").split("\n")  # not splitlines: texts may hold other ends of lines
     except zlib.error as error:
         raise ValueError(str(error)) from error

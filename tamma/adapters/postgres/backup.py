@@ -16,7 +16,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -209,6 +209,12 @@ def _made_whole(target: Path) -> Iterator[Path]:
             why="it is not a regular file, and a backup takes the place of what it is named after",
             fix="name a file in a folder with room",
         )
+    if target.exists() and target.stat().st_size and not _is_a_backup(target):
+        raise ConfigError(
+            f"{target} is not replaced",
+            why="it is there, and it is no backup",
+            fix="name another file, or remove this one",
+        )
     if not target.parent.is_dir():
         raise ConfigError(f"{target} cannot be written", why=f"there is no folder {target.parent}", fix="make it first")
     unfinished = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
@@ -224,6 +230,12 @@ def _made_whole(target: Path) -> Iterator[Path]:
         raise ConfigError(
             f"{target} cannot be written", why=why, fix="name a file that Tamma's user may write to"
         ) from error
+
+
+def _is_a_backup(path: Path) -> bool:
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        return _MANIFEST in archive.namelist()
+    return False
 
 
 @contextmanager

@@ -27,6 +27,7 @@ _PASSWORDS: Final = (
 _OPERATOR_MUST_ACT: Final = re.compile(
     r"authentication failed|no pg_hba\.conf entry|no password supplied|(database|role|user) \"[^\"]*\" does not exist"
     r"|permission denied for database|certificate|does not support SSL"
+    r"|invalid value for parameter|unrecognized configuration parameter|definition of service"
 )
 # A peer that vanished without a word is noticed within a minute, also by a connection that only listens; who waits for an
 # answer to what it sent notices sooner, so that a beat can be made on another connection before the lease is over.
@@ -43,6 +44,10 @@ _FIX_RIGHTS: Final = (
     "then run: tamma doctor"
 )
 _NO_OPTIONS: Final = re.compile(r"unsupported startup parameter")
+# Whether the session is ours, with the options that we gave; then values come as we read them, whatever role, database or the
+# environment prefer. No row through a pooler that drops options.
+_MARK: Final = "-c tamma.session=on"
+_OURS: Final = "SELECT set_config('DateStyle', 'ISO, MDY', false) WHERE current_setting('tamma.session', true) = 'on'"
 
 
 class Act(Enum):
@@ -65,6 +70,7 @@ ACTS: Final[Mapping[str, Act]] = {
     "3F": Act.OPERATOR,  # no such schema, or none that we may use
     "40": Act.AGAIN,  # deadlock, serialization; 40003: nobody knows whether it was done
     "42501": Act.OPERATOR,  # insufficient privilege
+    "42P05": Act.AGAIN,  # as 26
     "53": Act.LATER,  # full: disk, memory, connections
     "55": Act.LATER,  # lock not available, object in use
     "57": Act.LATER,  # cancelled, statement timeout
@@ -208,15 +214,26 @@ def _connect(
         "connect_timeout": max(2, round(timeouts.connect.total_seconds())),
         **_KEEPALIVES,
         **parameters,
+        "client_encoding": "utf8",
         # The server takes the last word: what the URL sets itself wins, and nothing else of ours is lost.
-        "options": f"{timeouts.options} {parameters.get('options', '')}".rstrip(),
+        "options": f"{timeouts.options} {parameters.get('options', '')} {_MARK}",
     }
     try:
-        return psycopg.connect(**chosen, autocommit=autocommit)
+        connection = psycopg.connect(**chosen, autocommit=True)
+    except psycopg.ProgrammingError as error:  # what only the driver finds wrong
+        raise ConfigError("the database URL is wrong", why=masked(str(error)), fix=_FIX_URL) from error
     except psycopg.OperationalError as error:
         if not _NO_OPTIONS.search(str(error)):
             raise
-    # pgbouncer: sessions are shared, so neither options nor statements prepared in a session can be ours; a SET would be
-    # somebody else's. The timeouts are then those of the role (docs/operations.md).
-    chosen.pop("options")
-    return psycopg.connect(**chosen, autocommit=autocommit, prepare_threshold=None)
+        chosen.pop("options")
+        connection = psycopg.connect(**chosen, autocommit=True)
+    try:
+        if connection.execute(_OURS, prepare=False).fetchone() is None:
+            # pgbouncer: sessions are shared, so neither options nor statements prepared in a session can be ours; a SET would be
+            # somebody else's. The timeouts are then those of the role (docs/operations.md).
+            connection.prepare_threshold = None
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection

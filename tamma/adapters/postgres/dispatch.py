@@ -8,7 +8,16 @@ from typing import Final
 
 from tamma.adapters.postgres import rows
 from tamma.adapters.postgres.pool import Pool
-from tamma.adapters.postgres.sql import BY_TAG, IS_CLAIMABLE, IS_DUE, IS_RUNNING, IS_UNRESERVED, change, locked
+from tamma.adapters.postgres.sql import (
+    BY_TAG,
+    IS_CLAIMABLE,
+    IS_DUE,
+    IS_RUNNING,
+    IS_UNRESERVED,
+    SKIP_LOCKED,
+    change,
+    locked,
+)
 from tamma.core.event import TaskDispatched
 from tamma.core.ids import TaskId, WorkerId
 
@@ -25,7 +34,8 @@ _RESERVE: Final = change(
         f"""id = %(task_id)s AND {IS_CLAIMABLE} AND {IS_DUE.format(now=_NOW)}
         AND {IS_UNRESERVED.format(now=_NOW)} AND (SELECT count(*) FROM occupied) < %(running_max)s
         AND (SELECT count(*) FROM occupied AS o WHERE o.forge = task.forge AND o.repository = task.repository)
-            < %(running_per_repository_max)s"""
+            < %(running_per_repository_max)s""",
+        how=SKIP_LOCKED,  # who holds the row has something else in mind; waiting would hold up all that reserve
     ),
     sets="dispatched_by = %(by)s, dispatch_until = told.at + %(duration)s",
     type_="'TASK.DISPATCH.SUCCEEDED'",

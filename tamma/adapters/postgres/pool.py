@@ -25,6 +25,8 @@ T = TypeVar("T")
 Parameters = Mapping[str, Any]
 NONE: Final[Parameters] = {}
 PATIENCE: Final = timedelta(seconds=1)
+# Whoever is asked to stop meanwhile still ends within half a minute.
+REFUSED_MAX: Final = timedelta(seconds=15)
 _FIRST_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 1.0
 _HINT_SECONDS: Final = 0.05
@@ -111,29 +113,47 @@ class Pool:
     def repeat(
         self, run: Callable[[], T], *, then: Callable[[], T] | None = None, patience: timedelta | None = None
     ) -> T:
-        """What ``run`` returns; where a connection broke, what ``then`` (by default the same again) returns on another.
-
-        ``run`` may have been done when ``then`` is called: it must not matter, or ``then`` must look. It is tried at once, and
-        with growing, jittered pauses until the database has been away for ``patience`` (by default the pool's).
+        """What ``run`` returns. It is tried again, with growing, jittered pauses, while the database is away or refuses (a lock, a
+        full disk, a standby): until it has been away for ``patience`` (by default the pool's), or has refused for as long, and
+        for ``REFUSED_MAX`` at most. Once a connection broke it is *unknown* whether it was done, and from then on ``then`` (by
+        default the same again) is what is tried: it must look, or it must not matter.
         """
+        begun, wanted = time.monotonic(), self._patience if patience is None else patience
         try:
             return run()
         except ConnectionBroken:
             if not self._is_reached:
                 raise
+            is_unknown = True
+        except TransientError:
+            is_unknown = False
+            if time.monotonic() - begun >= min(wanted, REFUSED_MAX).total_seconds():
+                raise
         from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
         since = self._away_since or time.monotonic()  # read once: another thread's success sets it to None
         self._away_since = since
-        give_up_at = since + (self._patience if patience is None else patience).total_seconds()
+
+        def again() -> T:
+            nonlocal is_unknown
+            try:
+                return (then or run)() if is_unknown else run()
+            except ConnectionBroken:
+                is_unknown = True
+                raise
+
+        def left() -> float:
+            until = since + wanted.total_seconds() if is_unknown else begun + min(wanted, REFUSED_MAX).total_seconds()
+            return until - time.monotonic()
+
         retrying = Retrying(
-            retry=retry_if_exception_type(ConnectionBroken),
-            stop=lambda _: time.monotonic() >= give_up_at,
+            retry=retry_if_exception_type(TransientError),
+            stop=lambda _: left() <= 0,
             wait=wait_random_exponential(multiplier=_FIRST_SECONDS, max=_PAUSE_SECONDS_MAX),
-            before_sleep=partial(_tell_once, give_up_at=give_up_at),
+            before_sleep=partial(_tell_once, left=left),
             reraise=True,
         )
-        return retrying(then or run)
+        return retrying(again)
 
     def pay_news(self) -> None:
         """Send the hint that a burst of writes still owes, if any."""
@@ -153,9 +173,9 @@ class Pool:
         self._connections.drop()
 
 
-def _tell_once(state: RetryCallState, *, give_up_at: float) -> None:
+def _tell_once(state: RetryCallState, *, left: Callable[[], float]) -> None:
     if state.attempt_number == _TOLD_AT_TRY:
         from loguru import logger
 
         error = state.outcome.exception() if state.outcome else None
-        logger.warning("{}; tried again for {:.1f} s at most", error, max(0.0, give_up_at - time.monotonic()))
+        logger.warning("{}; tried again for {:.1f} s at most", error, max(0.0, left()))

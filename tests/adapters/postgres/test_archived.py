@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,10 @@ def test_what_is_no_archive_is_named(cut: Past) -> None:
         if content is not None:
             path.write_bytes(content)
         assert path.name in {problem.where for problem in cut.verify().problems}
+    path.unlink()
+    os.mkfifo(path)  # nobody is waited for who might write to it
+    assert path.name in {problem.where for problem in cut.verify().problems}
+    path.unlink()
     path.write_bytes(whole)
     rewrite(path, lambda lines, _: [*lines, "no event", told(lines[0], version=99, at="never")])
     found = {problem.where: problem.what for problem in cut.verify().problems}

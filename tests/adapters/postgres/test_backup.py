@@ -185,7 +185,8 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(lived: World, tmp_path: 
     with pytest.raises(ConfigError, match="cannot be written"):
         take(lived.url, tmp_path / "none" / "b.tamma")
     file = tmp_path / "b.tamma"
-    file.write_bytes(b"the old one")
+    take(lived.url, file)
+    old_one = file.read_bytes()
     lived.store.blobs.put(os.urandom(1 << 20))
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -196,7 +197,7 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(lived: World, tmp_path: 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, old)
-    assert file.read_bytes() == b"the old one"
+    assert file.read_bytes() == old_one
     assert [entry.name for entry in tmp_path.iterdir()] == ["b.tamma"]
 
 
@@ -223,3 +224,18 @@ def test_a_backup_of_a_later_tamma_is_refused(lived: World, empty_database_url: 
 def test_another_database_of_the_same_server(url: str, other: str) -> None:
     """Everything else of the URL stays."""
     assert with_database(url, "new") == other
+
+
+def test_what_is_no_backup_is_not_replaced(database_url: str, tmp_path: Path) -> None:
+    """A slip of the hand costs no file; an older backup, or an empty file, is replaced."""
+    other, empty = tmp_path / "tamma.toml", tmp_path / "empty"
+    other.write_text("[forge]")
+    empty.touch()
+    link = tmp_path / "link"
+    link.symlink_to(other)
+    for path in (other, link):
+        with pytest.raises(ConfigError, match="is not replaced"):
+            take(database_url, path)
+    assert other.read_text() == "[forge]"
+    take(database_url, empty)
+    take(database_url, empty)

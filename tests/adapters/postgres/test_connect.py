@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -291,6 +291,76 @@ def test_a_connection_of_before_that_breaks_takes_no_later_one_with_it(empty_dat
         assert pool.one("select pg_backend_pid()") == later
 
 
+def test_what_is_refused_for_a_while_is_done_once_it_is_not(empty_database_url: str) -> None:
+    """It was not done, so the same is tried; once it is unknown whether it was done, only the look is, also past refusals."""
+    with closing(Pool(connections_for(empty_database_url, application_name="tamma test"))) as pool:
+        tries = iter([refused(), refused(), broken(), refused(), None])
+        asked: list[str] = []
+
+        def ask(what: str) -> str:
+            asked.append(what)
+            if (error := next(tries)) is not None:
+                raise error
+            return what
+
+        pool.one("select 1")
+        patient = timedelta(seconds=30)
+        assert pool.repeat(lambda: ask("run"), then=lambda: ask("look"), patience=patient) == "look"
+        assert asked == ["run", "run", "run", "look", "look"]
+
+
+def test_who_is_not_patient_is_refused_at_once(empty_database_url: str) -> None:
+    """As for what an agent says, whose caller must not be held."""
+    with closing(Pool(connections_for(empty_database_url, application_name="tamma test"))) as pool:
+        asked = []
+
+        def ask() -> None:
+            asked.append(1)
+            raise refused()
+
+        with pytest.raises(TransientError):
+            pool.repeat(ask, patience=timedelta())
+        assert asked == [1]
+
+
+def refused() -> TransientError:
+    return TransientError("the database is away", why="canceling statement due to lock timeout")
+
+
+def broken() -> ConnectionBroken:
+    return ConnectionBroken("the database is away", why="server closed the connection unexpectedly")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PGDATESTYLE", "German"), ("PGCLIENTENCODING", "LATIN1"), ("PGCLIENTENCODING", "SQL_ASCII")]
+)
+def test_values_come_as_we_read_them(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Whatever the environment, the database or the role prefer."""
+    monkeypatch.setenv(name, value)
+    with connect_raw(empty_database_url, application_name="tamma test") as connection:
+        database = connection.info.dbname
+        for setting in ("DateStyle = 'SQL, DMY'", "client_encoding = 'LATIN1'"):
+            connection.execute(f'ALTER DATABASE "{database}" SET {setting}')
+    with connect_raw(empty_database_url, application_name="tamma test") as connection:
+        assert connection.execute("SHOW DateStyle").fetchone() == ("ISO, MDY",)
+        told = connection.execute("SELECT now(), %s::text", ["ü \N{SNOWMAN}"]).fetchone()
+        assert told is not None
+        moment, text = told
+        assert (type(moment), text) == (datetime, "ü \N{SNOWMAN}")
+
+
+@pytest.mark.parametrize(
+    "odd", ["connect_timeout=abc", "options=-c%20statement_timeout%3Dabc", "options=-c%20nosuch%3D1", "service=nope"]
+)
+def test_a_url_that_can_never_work_is_the_operators_business(empty_database_url: str, odd: str) -> None:
+    """Exit code 2, not a time to wait for."""
+    url = f"{empty_database_url}{'&' if '?' in empty_database_url else '?'}{odd}"
+    with pytest.raises(ConfigError), connect_raw(url, application_name="tamma test"):
+        pass
+
+
 def test_who_cannot_connect_takes_no_place(empty_database_url: str) -> None:
     """However often it was tried: a pool of one still lends its one."""
     is_away = True
@@ -344,6 +414,16 @@ def test_behind_a_pooler_the_timeouts_are_those_of_the_role(empty_database_url: 
     assert ("0",) not in asked
 
 
+def test_a_pooler_that_drops_options_is_noticed(empty_database_url: str, tmp_path: Path) -> None:
+    """pgbouncer with ``ignore_startup_parameters = options``: a statement prepared there would be another client's next time."""
+    with Dropper(empty_database_url, tmp_path / ".s.PGSQL.5432"):
+        url = f"postgresql://tamma@/{parse(empty_database_url)['dbname']}?host={tmp_path}"
+        with connect_raw(url, application_name="tamma test") as connection:
+            assert connection.prepare_threshold is None
+    with connect_raw(empty_database_url, application_name="tamma test") as connection:
+        assert connection.prepare_threshold is not None
+
+
 class Pooler:
     """Between a client and the server, as far as pgbouncer's refusal of ``options`` goes."""
 
@@ -378,6 +458,24 @@ class Pooler:
             back = threading.Thread(target=_copy, args=(upstream, second), daemon=True)
             back.start()
             _copy(second, upstream)
+            back.join()
+
+
+class Dropper(Pooler):
+    """Lets everything through but the ``options`` of a start."""
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        with client, socket.socket(socket.AF_UNIX) as upstream:
+            upstream.connect(self._upstream)
+            start = client.recv(65_536)
+            words = start[8:-1].split(b"\0")[:-1]
+            kept = [word for n in range(0, len(words), 2) if words[n] != b"options" for word in words[n : n + 2]]
+            body = start[4:8] + b"".join(word + b"\0" for word in kept) + b"\0"
+            upstream.sendall((len(body) + 4).to_bytes(4) + body)
+            back = threading.Thread(target=_copy, args=(upstream, client), daemon=True)
+            back.start()
+            _copy(client, upstream)
             back.join()
 
 

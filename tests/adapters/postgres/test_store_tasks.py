@@ -343,3 +343,16 @@ def test_workers_are_listed_newest_first(world: World) -> None:
     ]
     workers.change_state(BOB, WorkerState.GONE, reason="ended")
     assert [w.id for w in workers.list(states=[WorkerState.ONLINE], limit=1)] == [ANN], "those gone take no places"
+
+
+def test_a_row_that_somebody_holds_is_not_waited_for_by_those_that_reserve(world: World) -> None:
+    """They stand in one line, so all would wait; the task gets its slot at a later tick."""
+    held, free = world.task(1), world.task(2)
+
+    def slot(task: Task) -> bool:
+        return world.store.tasks.reserve(task.id, by=ORC, duration=MINUTE, running_max=9, running_per_repository_max=9)
+
+    with psycopg.connect(world.url) as other:
+        other.execute("SELECT FROM task WHERE id = %s FOR UPDATE", [held.id])
+        assert (slot(held), slot(free)) == (False, True)
+    assert slot(held)
