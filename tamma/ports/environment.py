@@ -33,15 +33,10 @@ class Environment:
 
 
 class SetupFailed(TammaError):
-    """A set-up command said no: the operator or the repository's owner must look. ``log`` is its bounded output."""
+    """A set-up command said no: the operator or the repository's owner must look."""
 
-    def __init__(self, what: str, *, log: str) -> None:
-        super().__init__(
-            what,
-            why=log[-2_000:].strip(),
-            fix="fix the [environment] section or the repository, then `tamma task retry`",
-        )
-        self.log = log
+    def __init__(self, what: str, *, why: str) -> None:
+        super().__init__(what, why=why, fix="fix the [environment] section or the repository")
 
 
 class SetupUnavailable(TransientError):

@@ -15,8 +15,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shlex
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -30,7 +32,7 @@ from tamma.adapters.environments.stamp import is_sound, seal
 from tamma.adapters.environments.toolchain import Toolchain
 from tamma.adapters.proc.removal import remove_tree
 from tamma.core.errors import PASSING, PermanentError, remedy
-from tamma.core.redact import bounded
+from tamma.core.redact import clean
 from tamma.ports.environment import Environment, EnvironmentSpec, SetupFailed, SetupUnavailable
 from tamma.ports.sandbox import Box, Sandbox
 from tamma.ports.system import ProcessLimits, Stop
@@ -40,7 +42,12 @@ _CURRENT: Final = "current"
 _SIZE: Final = "size"
 _USED: Final = "used"
 _TRASH: Final = "trash-"
-_LOG_BYTES_MAX: Final = 262_144
+_OUTPUT_BYTES_MAX: Final = 262_144
+_NAME_CHARS_MAX: Final = 60
+_WORDS_LINES_MAX: Final = 8
+_WORDS_LINE_CHARS_MAX: Final = 160
+# What package managers print below the error.
+_NOISE: Final = re.compile(r"\s*(\[notice\]|npm (ERR!|error) A complete log of this run)")
 
 
 class CachedEnvironments:
@@ -138,36 +145,31 @@ class CachedEnvironments:
         should_stop: Callable[[], bool],
     ) -> None:
         deadline = time.monotonic() + spec.timeout.total_seconds()
-        log = ""
         with checkout() as place:
             box = self._sandbox.box(place, tag=tag, readable=(folder,), should_stop=should_stop)
             for argv in spec.setup:
                 _tell_begun(argv)
-                command = [text.replace("{environment}", str(folder)) for text in argv]
-                log = bounded(
-                    log + self._run(box, command, folder, log=log, left=deadline - time.monotonic()),
-                    bytes_max=_LOG_BYTES_MAX,
-                )
+                self._run(box, argv, folder, left=deadline - time.monotonic())
 
-    def _run(self, box: Box, argv: Sequence[str], folder: Path, *, log: str, left: float) -> str:
-        """What the command said, for the log. Raises unless it said yes."""
-        head = f"$ {' '.join(argv)}\n"
-        limits = ProcessLimits(wall_clock=timedelta(seconds=max(0.0, left)), output_bytes_max=_LOG_BYTES_MAX)
+    def _run(self, box: Box, argv: Sequence[str], folder: Path, *, left: float) -> None:
+        """Raises unless the command said yes."""
+        told = f"the set-up command {_named(argv)}"
+        command = [text.replace("{environment}", str(folder)) for text in argv]
+        limits = ProcessLimits(wall_clock=timedelta(seconds=max(0.0, left)), output_bytes_max=_OUTPUT_BYTES_MAX)
         try:
-            done = box.spawn(argv, env={"TAMMA_ENVIRONMENT": str(folder)}, limits=limits)
+            done = box.spawn(command, env={"TAMMA_ENVIRONMENT": str(folder)}, limits=limits)
         except PermanentError as e:
-            raise SetupFailed(f"the set-up command {argv[0]} cannot be started", log=f"{log}{head}{e}") from e
-        said = f"{head}{done.output}\n"
+            raise SetupFailed(f"{told} cannot be started", why=str(e)) from e
         if done.is_ok:
-            return said
+            return
         if done.stop is Stop.ASKED:
             raise stopped()
         if done.stop is not Stop.EXITED:
-            raise SetupFailed(f"the set-up command {argv[0]} took too long", log=f"{log}{said}[{done.stop}]")
-        reason = reason_away(argv[0], exit_code=done.exit_code, output=done.output)
+            raise SetupFailed(f"{told} took too long", why=f"{last_words(done.output)} [{done.stop}]")
+        reason = reason_away(command[0], exit_code=done.exit_code, output=done.output)
         if reason is not None:
-            raise SetupUnavailable(f"the set-up command {argv[0]} could not reach what it needs", why=reason)
-        raise SetupFailed(f"the set-up command {argv[0]} ended with {done.exit_code}", log=log + said)
+            raise SetupUnavailable(f"{told} could not reach what it needs", why=reason)
+        raise SetupFailed(f"{told} ended with {done.exit_code}", why=last_words(done.output))
 
     def _put_in_place(self, key: str, folder: Path) -> None:
         seal(folder, self._stamp(folder))
@@ -252,6 +254,25 @@ def _tell_begun(argv: Sequence[str]) -> None:
     from loguru import logger
 
     logger.info("building the environment: {}", shlex.join(argv))
+
+
+def _named(argv: Sequence[str]) -> str:
+    line = " ".join(shlex.join(argv).split())
+    return line if len(line) <= _NAME_CHARS_MAX else line[: _NAME_CHARS_MAX - 1] + "…"
+
+
+def last_words(output: str) -> str:
+    """The last line that says something, then the few before it, on one line: where only its head is shown, that is the error."""
+    lines = [line for line in map(clean, output.splitlines()) if line.strip() and not _NOISE.match(line)]
+    *before, last = map(_shortened, lines[-_WORDS_LINES_MAX:] or ["it printed nothing"])
+    return f"{last} (before that: {' | '.join(before)})" if before else last
+
+
+def _shortened(line: str) -> str:
+    """Cut between words: half a secret would get past who masks whole ones."""
+    return textwrap.shorten(
+        line[:4_000], _WORDS_LINE_CHARS_MAX, placeholder=" …", break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _size_bytes(folder: Path) -> int:
