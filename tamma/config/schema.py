@@ -103,7 +103,7 @@ class ForgeSettings(Section):
     user: Name = Field(default="tamma", description="Tamma's own user on the forge: what it writes is known by it.")
     name: Name | None = Field(
         default=None,
-        description="Name of the forge in ids; the default is its kind. Changing it makes every issue new.",
+        description="Name of the forge in ids; without one it is the kind. Changing it makes every issue new.",
         examples=["local"],
     )
 
@@ -122,7 +122,7 @@ class RepositorySettings(Section):
     )
     base_branch: Name | None = Field(
         default=None,
-        description="Branch that changes are made for; the default is the remote's HEAD.",
+        description="Branch that changes are made for; without one it is the remote's HEAD.",
         examples=["main"],
     )
     agent: AgentSettings | None = Field(default=None, description="Keys of [agent] that differ for this repository.")

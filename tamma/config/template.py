@@ -1,4 +1,4 @@
-"""Writes a commented tamma.toml, made from the schema so that it cannot rot: every key, its meaning and its default."""
+"""Writes a commented tamma.toml, made from the schema so that it cannot rot: every key, its meaning, and its default or an example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from tamma.config.keys import ROOT, Shape, fields_of, key_of
 from tamma.config.problems import bounds_of
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from tamma.core.proposals import Proposal
 
 _HEAD: Final = """\
-# Configuration of Tamma. Every key is here with its default; take the # off to set one.
+# Configuration of Tamma. Every key is here with its default, or with an example where it says so; take the # off to set one.
 # Each can also come from the environment, as TAMMA_SECTION__KEY. Secrets never stand here: DATABASE_URL may hold the
 # database's password, and agent.env_allow names the variables that reach the agent. `tamma doctor --settings` shows what is in force.
 """
@@ -65,7 +64,7 @@ def _keys(model: type[BaseModel], given: Mapping[str, Any], *, comments: bool = 
         if given.get(name) is not None:
             yield f"{name} = {to_toml(given[name])}"
         elif comments:
-            yield f"# {name} = {_sample(info)}"
+            yield f"# {name} = {_default_or_example(info)}"
 
 
 def _gates(name: str, model: type[BaseModel], given: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -100,16 +99,17 @@ def _listed(path: str, tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _meaning(info: FieldInfo) -> str:
-    facts = "; ".join(
-        filter(None, (type_name(info.annotation), bounds_of(info), "not set" if info.default is None else ""))
-    )
+    facts = "; ".join(filter(None, (type_name(info.annotation), bounds_of(info))))
     return f"{info.description} ({facts})"
 
 
-def _sample(info: FieldInfo) -> str:
-    """The default; where that says nothing (none, or empty), an example."""
-    has_default = info.default is not PydanticUndefined and info.default not in (None, (), {})
-    return to_toml(info.default if has_default or not info.examples else info.examples[0])
+def _default_or_example(info: FieldInfo) -> str:
+    """The default; where that says nothing (none, or empty), an example that says that it is one."""
+    has_default = not info.is_required() and info.default not in (None, (), {})
+    if has_default or not info.examples:
+        return to_toml(info.default)
+    default = "must be set" if info.is_required() else "default: none"
+    return f"{to_toml(info.examples[0])}  # {default}; an example"
 
 
 def _comment(text: str | None) -> list[str]:

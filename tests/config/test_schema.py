@@ -17,6 +17,7 @@ from tamma.config.loader import load
 from tamma.config.problems import bounds_of
 from tamma.config.schema import Config
 from tamma.config.template import render
+from tamma.config.toml import to_toml
 from tamma.core.policy import AgentPolicy, ChangePolicy, LeasePolicy, Limits, RetryPolicy, SelectionPolicy
 
 NUMBERS_WITHOUT_UNIT = {"workers": "a count of processes, as every such tool names it"}
@@ -99,6 +100,21 @@ def test_what_is_written_is_read_back(values: dict[str, object]) -> None:
         path = Path(folder) / "tamma.toml"
         path.write_text(render(values), encoding="utf-8")
         assert load(path, environ={}, cwd=Path(folder)).config == Config.model_validate(values)
+
+
+@pytest.mark.parametrize(("path", "info"), FIELDS)
+def test_a_commented_line_of_the_template_is_a_default_or_says_that_it_is_an_example(
+    path: tuple[str, ...], info: FieldInfo
+) -> None:
+    """Who takes the # off one knows whether that changes anything."""
+    has_default = not info.is_required() and info.default not in (None, (), {})
+    name = path[-1]
+    if has_default:
+        line = f"# {name} = {to_toml(info.default)}"
+    else:
+        why = "must be set" if info.is_required() else "default: none"
+        line = f"# {name} = {to_toml(info.examples[0] if info.examples else None)}  # {why}; an example"
+    assert line in render({}).splitlines()
 
 
 def test_every_commented_line_of_the_template_loads_too(tmp_path: Path) -> None:
