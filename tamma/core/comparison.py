@@ -23,7 +23,7 @@ _PASSED, _FAILED, _SKIPPED = TestStatus.PASSED, TestStatus.FAILED, TestStatus.SK
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A verdict, its one-sentence reason, and the test ids behind it, each list sorted and complete."""
+    """A verdict, its one-sentence reason, and the test ids behind it, each list sorted and complete (see GateReport)."""
 
     verdict: GateVerdict
     summary: str
@@ -32,6 +32,7 @@ class Comparison:
     fixed: tuple[str, ...] = ()
     regressed: tuple[str, ...] = ()
     unfixed: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     newly_skipped: tuple[str, ...] = ()
@@ -142,7 +143,9 @@ def _by_tests(
     has_run = not run.has_timed_out and any(s is not _SKIPPED for s in (run.tests or {}).values())
     vanished = _vanished(before, now, touched) if has_run else set[str]()
     regressed |= vanished
-    old = {i for i in failing - regressed if before.get(i) is _FAILED and not _is_touched(i, touched)}
+    old = {i for i in failing - regressed if before.get(i) is _FAILED}
+    inherited = {i for i in old if _is_touched(i, touched)}
+    old -= inherited
     unfixed = failing - regressed - old
     faults = [_fault(base, one, ran=_ran(before), flaky=flaky) for one in runs]
     fault = faults[0] if all(faults) and not (regressed or unfixed) else ""
@@ -161,7 +164,8 @@ def _by_tests(
         now,
         asked=asked,
         regressed=len(regressed),
-        unfixed=len(unfixed),
+        new=len(unfixed - inherited),
+        inherited=len(inherited),
         old=len(old),
         flaky=len(flaky),
         fault=fault,
@@ -177,6 +181,7 @@ def _by_tests(
         fixed=_fixed(base, before, now, flaky=flaky),
         regressed=_sorted(regressed),
         unfixed=_sorted(unfixed),
+        inherited=_sorted(inherited),
         flaky=flaky + ((COMMAND,) if faults[0] and not all(faults) and not flaky else ()),
         removed=_sorted(ran_before - now.keys() - newly_skipped - regressed),
         newly_skipped=_sorted(newly_skipped),
@@ -252,13 +257,15 @@ def _word(
     *,
     asked: int,
     regressed: int,
-    unfixed: int,
+    new: int,
+    inherited: int,
     old: int,
     flaky: int,
     fault: str,
     base: TestRun | None,
 ) -> tuple[GateVerdict, str]:
-    parts = [f"{regressed} regressed"] * bool(regressed) + [f"{unfixed} new or touched failing"] * bool(unfixed)
+    parts = [f"{regressed} regressed"] * bool(regressed) + [_new(new, base)] * bool(new)
+    parts += [_inherited(inherited)] * bool(inherited)
     notes = [f"{counted(old, 'old failure')} left alone"] * bool(old) + [f"{flaky} flaky"] * bool(flaky)
     if parts or fault:
         return GateVerdict.FAIL, "; ".join([*parts, *([fault] if fault else []), *notes])
@@ -276,6 +283,18 @@ def _word(
         )
     passed = sum(s is _PASSED for s in now.values())
     return GateVerdict.PASS, "; ".join([f"{counted(passed, 'test')} passed", *notes])
+
+
+def _new(number: int, base: TestRun | None) -> str:
+    if base is None or base.tests is None:
+        return f"{number} failing, how the base does is not known"
+    return counted(number, "new failure")
+
+
+def _inherited(number: int) -> str:
+    if number == 1:
+        return "1 fails on the base, too, in a file that the change touches: mend it, or leave that file alone"
+    return f"{number} fail on the base, too, in files that the change touches: mend them, or leave those files alone"
 
 
 def _ran(side: Statuses) -> int:

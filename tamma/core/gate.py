@@ -82,7 +82,7 @@ class GateReport:
 
     ``tree`` is the git tree that was judged. Test ids in ``fixed`` failed or were absent without the change and pass
     with it; ``regressed`` passed on the base and do not pass now; ``unfixed`` fail although the change introduced or
-    touched them; ``flaky`` failed once and passed at once on the same tree; ``removed`` and ``newly_skipped`` ran on
+    touched them, and ``inherited`` are those of them that fail on the base, too; ``flaky`` failed once and passed at once on the same tree; ``removed`` and ``newly_skipped`` ran on
     the base and do not run now. ``hollowed`` are files that the command names and the change deletes or empties.
     """
 
@@ -98,6 +98,7 @@ class GateReport:
     fixed: tuple[str, ...] = ()
     regressed: tuple[str, ...] = ()
     unfixed: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     newly_skipped: tuple[str, ...] = ()

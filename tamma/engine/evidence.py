@@ -25,6 +25,7 @@ _MARKS: Final[Mapping[GateVerdict, str]] = {
 _HEAD: Final = (
     "| gate | verdict | command | time | tests (base → change) | what was seen |\n| --- | --- | --- | --- | --- | --- |"
 )
+_INHERITED: Final = "on the base, too, in a file that the change touches: mend it, or leave that file alone"
 _IDS_SHOWN_MAX: Final = 200
 _DESCRIPTION_BYTES_MAX: Final = 40_000
 _FEEDBACK_BYTES_MAX: Final = 24_000
@@ -46,16 +47,19 @@ def evidence_markdown(reports: Sequence[GateReport], *, bytes_max: int = _DESCRI
     return bounded(text, bytes_max=bytes_max)
 
 
-def repair_feedback(reports: Sequence[GateReport], *, bytes_max: int = _FEEDBACK_BYTES_MAX) -> str:
+def repair_feedback(
+    reports: Sequence[GateReport], commands: Mapping[str, str], *, bytes_max: int = _FEEDBACK_BYTES_MAX
+) -> str:
     """What an agent needs to mend the change: for each gate that stands in the way its command, failing ids and output.
 
-    Empty when none does. Each gate gets its share, so that a loud one does not drown the others.
+    ``commands`` are those of the gates as one types them, by name. Empty when no gate stands in the way. Each gets its
+    share, so that a loud one does not drown the others.
     """
     failing = [r for r in reports if r.binds]
     if not failing:
         return ""
     share = max(800, bytes_max // len(failing))
-    parts = [bounded(_feedback(report, share), bytes_max=share) for report in failing]
+    parts = [bounded(_feedback(report, commands.get(report.name, ""), share), bytes_max=share) for report in failing]
     return bounded("\n\n".join(parts), bytes_max=bytes_max)
 
 
@@ -105,7 +109,8 @@ def _lists(reports: Sequence[GateReport], shown_max: int) -> list[str]:
         for ids, word in (
             (report.fixed, "red → green" if report.name == RED_GREEN else "fixed or new"),
             (report.regressed, "regressed"),
-            (report.unfixed, "failing, new or touched"),
+            (_without_inherited(report), "failing, new or not run on the base"),
+            (report.inherited, f"failing {_INHERITED}"),
             (report.flaky, "⚠️ flaky"),
             (report.removed, "⚠️ removed"),
             (report.newly_skipped, "⚠️ newly skipped"),
@@ -123,13 +128,14 @@ def _details(title: str, ids: Sequence[str], shown_max: int) -> str:
     return f"<details><summary>{title}</summary>\n\n" + "\n".join(items) + "\n\n</details>"
 
 
-def _feedback(report: GateReport, share: int) -> str:
+def _feedback(report: GateReport, command: str, share: int) -> str:
     lines = [f"### Gate `{report.name}` failed", "", f"Why: {' '.join(report.summary.split())}"]
-    if report.argv:
-        lines.append(f"Command: {shlex.join(report.argv)}")
+    if command:
+        lines.append(f"Command: {command}")
     for ids, word in (
         (report.regressed, "Passed before the change, fails now"),
-        (report.unfixed, "Fails, new or touched by the change"),
+        (_without_inherited(report), "Fails, new or not run on the base"),
+        (report.inherited, f"Fails {_INHERITED}"),
     ):
         if ids:
             lines += ["", f"{word} ({len(ids)}):", *(f"- {i}" for i in ids[:_FEEDBACK_IDS_MAX])]
@@ -142,6 +148,11 @@ def _feedback(report: GateReport, share: int) -> str:
         if tail:
             text += "\n\nThe end of its output:\n\n" + fenced(tail, bytes_max=room)
     return text
+
+
+def _without_inherited(report: GateReport) -> tuple[str, ...]:
+    inherited = frozenset(report.inherited)
+    return tuple(i for i in report.unfixed if i not in inherited)
 
 
 def _time(duration: timedelta) -> str:

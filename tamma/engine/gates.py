@@ -233,6 +233,7 @@ def _report(spec: GateSpec, found: Comparison, run: TestRun, rerun: TestRun | No
         fixed=found.fixed,
         regressed=found.regressed,
         unfixed=found.unfixed,
+        inherited=found.inherited,
         flaky=found.flaky,
         removed=found.removed,
         newly_skipped=found.newly_skipped,

@@ -22,7 +22,7 @@ from tamma.core.words import counted
 from tamma.engine.attempt import Attempt, refuse
 from tamma.engine.evidence import repair_feedback
 from tamma.engine.gates import GateInterrupted, GateRunner, GateSite, to_fact
-from tamma.engine.prompts import Snapshot, implement_prompt, one_line, repair_prompt
+from tamma.engine.prompts import Brief, Snapshot, implement_prompt, one_line, repair_prompt
 from tamma.engine.speech import Speech
 from tamma.engine.typed import AGENTS_ENVIRONMENT, gate_as_typed
 from tamma.ports.agent import AgentRequest, AgentResult, AgentStatus
@@ -61,7 +61,6 @@ class Rounds:
         self.plan = attempt.plan
         self.workspace = workspace
         self.snapshot = snapshot
-        self.answers = answers
         self.environment = environment
         self.gates = GateRunner(
             sandbox=attempt.deps.sandbox,
@@ -75,6 +74,14 @@ class Rounds:
             environment_key=environment.key if environment else "",
             readable=(environment.folder,) if environment else (),
             should_stop=attempt.should_stop,
+        )
+        redactor = attempt.deps.redactor
+        self.brief = Brief(
+            snapshot=snapshot,
+            seed=attempt.tag,
+            gates={g.name: redactor(gate_as_typed(g, environment=AGENTS_ENVIRONMENT)) for g in attempt.plan.gates},
+            protected=attempt.plan.change.protected_paths,
+            answers=answers,
         )
         self._agent_seconds = 0.0
 
@@ -97,15 +104,7 @@ class Rounds:
             return Verdict(outcome=Outcome.AGENT_FAILED, reason=f"the agent removed its workspace: {error}")
 
     def _rounds(self, base_runs: Mapping[str, TestRun]) -> Solution | Verdict:
-        prompt = implement_prompt(
-            self.snapshot,
-            seed=self.attempt.tag,
-            gates=tuple(
-                f"{gate.name}: {gate_as_typed(gate, environment=AGENTS_ENVIRONMENT)}" for gate in self.plan.gates
-            ),
-            protected=self.plan.change.protected_paths,
-            answers=self.answers,
-        )
+        prompt = implement_prompt(self.brief)
         repairs_max = self.plan.change.repairs_max
         for turn in range(repairs_max + 1):
             self.attempt.enter(Phase.REPAIR if turn else Phase.IMPLEMENT)
@@ -127,14 +126,8 @@ class Rounds:
                     detail=result.detail,
                     has_failed_agent=result.status is AgentStatus.FAILED,
                 )
-            prompt = repair_prompt(
-                self.snapshot,
-                seed=self.attempt.tag,
-                feedback=repair_feedback(reports),
-                turn=turn + 1,
-                turns_max=repairs_max,
-                answers=self.answers,
-            )
+            feedback = repair_feedback(reports, self.brief.gates)
+            prompt = repair_prompt(self.brief, feedback=feedback, turn=turn + 1, turns_max=repairs_max)
         failed = ", ".join(f"{r.name} ({r.summary})" for r in reports if r.binds)
         return Verdict(
             outcome=Outcome.GATES_FAILED,

@@ -52,9 +52,27 @@ def test_old_failures_on_untouched_files_do_not_count() -> None:
 
 
 def test_old_failures_in_a_touched_file_count() -> None:
-    """Who edits a test file answers for it."""
+    """Who edits a test file answers for it, and is told that they are old."""
     found = compare(run({A: P, C: F}), run({A: P, C: F}), touched={"tests/test_b.py"})
-    assert (found.verdict, found.unfixed) == (FAIL, (C,))
+    assert (found.verdict, found.unfixed, found.inherited) == (FAIL, (C,), (C,))
+    assert found.summary == (
+        "1 fails on the base, too, in a file that the change touches: mend it, or leave that file alone"
+    )
+
+
+def test_an_old_failure_in_a_touched_file_is_not_called_new() -> None:
+    """Nor is a new one called old."""
+    new = f"{C}_new"
+    found = compare(run({C: F}), run({C: F, new: F}), touched={"tests/test_b.py"})
+    assert (found.unfixed, found.inherited) == ((C, new), (C,))
+    assert found.summary.startswith("1 new failure; 1 fails on the base, too, in a file that the change touches")
+
+
+def test_without_a_base_no_failure_is_called_new() -> None:
+    """Nobody knows."""
+    found = compare(None, run({C: F}), touched={"tests/test_b.py"})
+    assert (found.unfixed, found.inherited) == ((C,), ())
+    assert found.summary == "1 failing, how the base does is not known"
 
 
 def test_new_failing_tests_count() -> None:
@@ -236,7 +254,10 @@ def test_the_evidence_supports_the_verdict(
     if failing:
         assert found.verdict is FAIL
     assert not failing & {*found.fixed, *found.flaky, *found.removed, *found.newly_skipped}
-    for ids in (found.fixed, found.regressed, found.unfixed, found.removed, found.newly_skipped):
+    assert {*found.inherited} <= {*found.unfixed}
+    for ids in (
+        found.fixed, found.regressed, found.unfixed, found.inherited, found.removed, found.newly_skipped
+    ):  # fmt: skip
         assert list(ids) == sorted(set(ids))
     assert found.summary
 

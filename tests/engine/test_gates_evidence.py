@@ -96,7 +96,8 @@ def test_feedback_names_each_failure_and_shows_its_output() -> None:
             report(GateVerdict.FAIL, name="lint", output_tail="E501"),
             report(GateVerdict.FAIL, name="slow", is_required=False),
             report(name="green"),
-        ]
+        ],
+        {},
     )
     assert "- t.py::a" in text
     assert "- t.py::b" in text
@@ -111,7 +112,29 @@ def test_feedback_is_shared_fairly_and_bounded() -> None:
     loud = report(
         GateVerdict.FAIL, name="loud", output_tail="x" * 100_000, unfixed=tuple(f"t.py::{i}" * 20 for i in range(2000))
     )
-    text = repair_feedback([loud, report(GateVerdict.FAIL, name="quiet", output_tail="the reason")], bytes_max=8_000)
+    text = repair_feedback(
+        [loud, report(GateVerdict.FAIL, name="quiet", output_tail="the reason")], {}, bytes_max=8_000
+    )
     assert len(text.encode()) <= 8_200
     assert "the reason" in text
-    assert repair_feedback([report()]) == ""
+    assert repair_feedback([report()], {}) == ""
+
+
+def test_feedback_shows_a_command_as_one_types_it() -> None:
+    """With the gate's variables, and without placeholders that no shell fills in."""
+    failing = report(GateVerdict.FAIL, argv=("{environment}/bin/pytest", "--junitxml={report}"))
+    text = repair_feedback([failing], {"tests": 'A=1 "$TAMMA_ENVIRONMENT"/bin/pytest --junitxml=report.xml'})
+    assert '\nCommand: A=1 "$TAMMA_ENVIRONMENT"/bin/pytest --junitxml=report.xml\n' in text + "\n"
+    assert "{" not in text
+
+
+def test_what_failed_on_the_base_too_is_told_apart_from_what_is_new() -> None:
+    """To the agent and to the reviewer, with what to do about it."""
+    failing = report(GateVerdict.FAIL, unfixed=("t.py::new", "t.py::old"), inherited=("t.py::old",))
+    feedback = repair_feedback([failing], {})
+    assert "Fails, new or not run on the base (1):\n- t.py::new\n" in feedback
+    told = "on the base, too, in a file that the change touches: mend it, or leave that file alone"
+    assert f"Fails {told} (1):\n- t.py::old" in feedback
+    shown = evidence_markdown([failing])
+    assert "tests: 1 failing, new or not run on the base</summary>\n\n- `t.py::new`\n" in shown
+    assert f"tests: 1 failing {told}</summary>\n\n- `t.py::old`\n" in shown

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamma.engine.prompts import TEXT_BYTES_MAX, Snapshot, frame, implement_prompt, one_line, repair_prompt, sanitise
+from tamma.engine.prompts import (
+    TEXT_BYTES_MAX,
+    Brief,
+    Snapshot,
+    frame,
+    implement_prompt,
+    one_line,
+    repair_prompt,
+    sanitise,
+)
 from tests.core.builders import an_issue
 
 HIDDEN = [
@@ -47,14 +56,24 @@ def test_a_boundary_never_occurs_in_what_it_frames(text: str, seed: str) -> None
     assert mark not in text
 
 
-def test_the_prompt_holds_the_issue_the_gates_and_the_rules() -> None:
-    """And a repair holds the evidence besides."""
-    snapshot = Snapshot.of(an_issue(title="Adding is wrong", body="2 + 2 is 0"))
-    prompt = implement_prompt(snapshot, seed="s", gates=("tests: pytest",), protected=("Makefile",))
-    assert all(
-        part in prompt for part in ("Adding is wrong", "2 + 2 is 0", "tests: pytest", "Makefile", "TAMMA_RESULT_FILE")
-    )
-    assert "E   assert 0 == 4" in repair_prompt(snapshot, seed="s", feedback="E   assert 0 == 4", turn=1, turns_max=2)
+def a_brief(title: str = "t", body: str = "b", answers: tuple[str, ...] = ()) -> Brief:
+    """With one gate and one protected path."""
+    snapshot = Snapshot.of(an_issue(title=title, body=body))
+    return Brief(snapshot=snapshot, seed="s", gates={"tests": "pytest"}, protected=("Makefile",), answers=answers)
+
+
+def test_each_turns_prompt_holds_the_issue_the_gates_and_the_rules() -> None:
+    """The agent of a repair may have forgotten the first turn; it gets the evidence besides."""
+    brief = a_brief("Adding is wrong", "2 + 2 is 0")
+    first = implement_prompt(brief)
+    again = repair_prompt(brief, feedback="E   assert 0 == 4", turn=1, turns_max=2)
+    for prompt in (first, again):
+        assert all(part in prompt for part in ("Adding is wrong", "2 + 2 is 0", "- tests: pytest\n"))
+        assert "written by a user" in prompt
+        assert "no orders" in prompt
+        assert "Do not commit, push, or change these paths: Makefile." in prompt
+        assert "TAMMA_RESULT_FILE" in prompt
+    assert "E   assert 0 == 4" in again
 
 
 @given(title=st.text(max_size=40), body=st.text(max_size=40))
@@ -75,12 +94,8 @@ def test_a_title_is_one_line_of_its_length(text: str, chars_max: int) -> None:
 
 def test_answers_are_framed_as_the_issue_is() -> None:
     """In both prompts, cleaned of what no reader sees; without any there is no word of them."""
-    snapshot = Snapshot.of(an_issue(title="t", body="b"))
-    plain = implement_prompt(snapshot, seed="s", gates=(), protected=())
-    asked = implement_prompt(
-        snapshot, seed="s", gates=(), protected=(), answers=("ann wrote:\nthe <!-- x -->higher one",)
-    )
-    again = repair_prompt(snapshot, seed="s", feedback="f", turn=1, turns_max=2, answers=("the higher one",))
-    assert "ANSWERS" not in plain
+    asked = implement_prompt(a_brief(answers=("ann wrote:\nthe <!-- x -->higher one",)))
+    again = repair_prompt(a_brief(answers=("the higher one",)), feedback="f", turn=1, turns_max=2)
+    assert "ANSWERS" not in implement_prompt(a_brief())
     assert "ann wrote:\nthe higher one" in asked
     assert "<<<ANSWERS " in again
