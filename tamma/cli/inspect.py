@@ -131,7 +131,7 @@ def explain(
 def _explanation(session: Session, what: str) -> Explanation:
     from tamma.core.errors import NoSuchTask
     from tamma.core.ids import IssueRef
-    from tamma.engine.lookup import nothing_named
+    from tamma.engine.lookup import PREFIX_CHARS_MIN, nothing_named
 
     lookup = session.lookup
     found = lookup.named(what) or session.parse_issue(what)
@@ -140,7 +140,7 @@ def _explanation(session: Session, what: str) -> Explanation:
     try:
         return session.explainer.issue(found)
     except NoSuchTask as error:
-        if "#" in what:
+        if "#" in what or len(what) < PREFIX_CHARS_MIN:
             raise
         if (begun := lookup.beginning(what)) is None:
             raise nothing_named(what) from error
@@ -153,7 +153,7 @@ def explained(found: Explanation) -> list[str]:
     # Of several lines only the first: its attempt tells them all, below.
     lines = [f"{found.issue}  {found.title}", f"  status: {status}{' …' if more else ''}"]
     reasons = [reason["text"] for reason in found.reasons if not found.status.endswith(f": {reason['text']}")]
-    lines += [f"  {'not taken again' if found.task else 'because'}: {text}" for text in reasons]
+    lines += [f"  {_lead(found)}: {text}" for text in reasons]
     if found.trouble:
         lines.append(f"  the forge says: {found.trouble}")
     for story in found.attempts:
@@ -172,6 +172,8 @@ def explained(found: Explanation) -> list[str]:
         is_told = story is found.attempts[-1] and not more and found.status.endswith(story.reason)
         if story.reason and not is_told:
             lines.append(indented(f"    {story.reason}", by=6))
+    if found.kept and found.kept not in found.next:
+        lines.append(f"  kept: the undelivered work; `{found.kept}` prints it")
     if found.change:
         state = f", {found.change['state']}" if found.change["state"] else ""
         earlier = ", of an earlier task" if found.task and found.task["id"] != found.change["task"] else ""
@@ -180,6 +182,16 @@ def explained(found: Explanation) -> list[str]:
         lines.append(f"  archived: its attempts are in {found.archived}")
     first, *others = found.next.split("; ")  # a command each
     return [*lines, f"  next: {first}", *(f"        {other}" for other in others)]
+
+
+def _lead(found: Explanation) -> str:
+    """What the reasons are reasons for: with its task over, whether anybody asked again."""
+    from tamma.core.selection import Why
+
+    if not found.task:
+        return "because"
+    unasked = {Why.NOT_ASKED_AGAIN, Why.NOT_LABELLED} & {reason["why"] for reason in found.reasons}
+    return "not taken again" if unasked else "asked for again, not taken"
 
 
 def _of_failure(failure: GateFailure, *, task: str) -> list[str]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tamma.cli.ending import put, report_bug, say
 from tamma.cli.options import Globals
-from tamma.core.errors import ConfigError, ExitCode
+from tamma.core.errors import ConfigError, ExitCode, TammaError, WaitsForHuman
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tamma.bootstrap.sessions import WorkerSession
+    from tamma.core.event import Event
+    from tamma.core.task import Task
+    from tamma.engine.worker import WorkResult
 
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log lines on stderr as JSON, whatever log.format says.")]
 
@@ -72,9 +82,15 @@ def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_form
         check_form(task_id)
     with bootstrap.open_worker(globals_.config, by_issue=task_id is None, log_format=log_format) as session:
         on_signals(session.deps.interruption.set)
-        result = (
-            session.work(session.lookup.task_id(task_id)) if task_id is not None else session.work_on_issue(issue or "")
-        )
+        try:
+            result = (
+                session.work(session.lookup.task_id(task_id))
+                if task_id is not None
+                else session.work_on_issue(issue or "")
+            )
+        except WaitsForHuman as error:
+            result = _asked_before(session, task_id or issue or "", error)
+        result = _with_next_step(session, result)
     if result.bug:
         report_bug(result.bug)
     if result.exit_code is ExitCode.DELIVERED:
@@ -82,3 +98,31 @@ def _work(globals_: Globals, *, task_id: str | None, issue: str | None, log_form
     elif not result.bug:
         say(result.exit_code.meaning, why=result.reason, fix=result.fix)
     return result.exit_code
+
+
+def _asked_before(session: WorkerSession, which: str, error: WaitsForHuman) -> WorkResult:
+    """As the attempt ended after which it waits: whoever runs a step again gets the same answer."""
+    from tamma.engine.next_step import why_blocked
+    from tamma.engine.worker import WorkResult
+
+    task = session.deps.store.tasks.get(session.lookup.task_id(which))
+    why, _ = why_blocked(task, _events(session, task))
+    return WorkResult(exit_code=error.exit_code, reason=why, task=task, fix=error.fix)
+
+
+def _with_next_step(session: WorkerSession, result: WorkResult) -> WorkResult:
+    """What a human can do is told as `explain` and the issue tell it, by the task's events."""
+    from tamma.core.task import TaskState
+    from tamma.engine.next_step import next_step
+
+    if (task := result.task) is None or task.state not in (TaskState.BLOCKED, TaskState.FAILED):
+        return result
+    with suppress(TammaError):  # what is settled stays settled, and so does its exit code
+        return replace(result, fix=next_step(task, _events(session, task)))
+    return result
+
+
+def _events(session: WorkerSession, task: Task) -> Sequence[Event]:
+    from tamma.core.event import task_stream
+
+    return session.deps.store.events.stream(task_stream(task.id))

@@ -134,6 +134,12 @@ class NotClaimable(TammaError):
     exit_code = ExitCode.NOT_CLAIMABLE
 
 
+class WaitsForHuman(NotClaimable):
+    """The task is blocked: no attempt begins until a human decided, so the answer is the one of the attempt that asked him."""
+
+    exit_code = ExitCode.BLOCKED
+
+
 class LeaseLost(TammaError):
     """Another attempt owns the task now; whatever this one still does must leave no trace."""
 

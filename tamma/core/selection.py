@@ -155,7 +155,9 @@ def _word_of(change: Change, task: Task | None) -> tuple[str, str]:
     """What became of a change, and what to do next."""
     match change.state:
         case ChangeState.OPEN | ChangeState.DRAFT:
-            return "is open", "review the change"
+            return "is open", "review the change, then merge or close it" + (
+                f"; {_retry(task)} does it over, replacing its commits" if task else ""
+            )
         case ChangeState.MERGED:
             return "was merged", f"close the issue; {_retry(task)} asks for another change"
         case ChangeState.CLOSED:

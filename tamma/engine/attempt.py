@@ -89,9 +89,5 @@ class Attempt:
 
 
 def refuse(sentences: tuple[str, ...]) -> RefusedByPolicy:
-    """The error for a tree that must not be delivered."""
-    return RefusedByPolicy(
-        "the change was refused",
-        why="; ".join(sentences),
-        fix="look at the kept patch; if the rule is wrong for this repository, change it in tamma.toml",
-    )
+    """The error for a tree that must not be delivered; what to do about it is the task's next step."""
+    return RefusedByPolicy("the change was refused", why="; ".join(sentences))

@@ -16,6 +16,7 @@ from tamma.core.event import (
     Event,
     GateJudged,
     PhaseEntered,
+    TaskCancelled,
     TaskClaimed,
     TaskReaped,
     TaskSettled,
@@ -31,10 +32,10 @@ from tamma.core.task import CLAIMABLE, Task, TaskKind, TaskState
 from tamma.core.words import counted
 from tamma.engine.failures import GateFailure, failures
 from tamma.engine.intake import Intake
-from tamma.engine.next_step import next_step
+from tamma.engine.next_step import next_step, why_blocked
 from tamma.engine.plan import Policies
 from tamma.ports.forge import Forge
-from tamma.ports.store import Scope, Store, Survey
+from tamma.ports.store import Scope, Store, Survey, WorkerRole, WorkerState
 
 _HELD_BY_PAUSE: Final = CLAIMABLE | {TaskState.RUNNING}
 
@@ -63,8 +64,8 @@ class Explanation:
     """The whole answer. ``status`` is one sentence; ``next`` says what to do, or that nothing needs to be done.
 
     The change is the task's, or the newest that an earlier task left; its ``state`` is the forge's word of now, None where it
-    could not be asked. ``archived`` names the file that the
-    task's events went to.
+    could not be asked. ``kept`` is the command that prints the undelivered work that an attempt left; ``archived`` names the
+    file that the task's events went to.
     """
 
     issue: str
@@ -75,6 +76,7 @@ class Explanation:
     task: dict[str, Any] | None = None
     attempts: list[AttemptStory] = field(default_factory=list)
     change: dict[str, str | None] | None = None
+    kept: str = ""
     trouble: str = ""
     archived: str | None = None
 
@@ -90,25 +92,31 @@ class Explainer:
 
     def issue(self, ref: IssueRef) -> Explanation:
         """Where the issue cannot be read, what is known of its task, and the trouble; without a task the forge's error is
-        raised: NoSuchTask, PermanentError, TransientError."""
+        raised: NoSuchTask, PermanentError, TransientError, ConfigError."""
         task = self.store.tasks.newest([ref], TaskKind.RESOLVE).get(ref)
         try:
             issue = self.forge.issue(ref)
             reasons = self._reasons(issue, task)
             return self._told(ref, issue.title, task, reasons, is_closed=issue.state is IssueState.CLOSED)
-        except (NoSuchTask, PermanentError, TransientError) as error:
+        except (NoSuchTask, PermanentError, TransientError, ConfigError) as error:
             if task is None:
                 raise
             return self._told(ref, task.title, task, None, trouble=str(error))
 
     def task(self, task_id: TaskId) -> Explanation:
-        """Raises NoSuchTask."""
+        """Of an issue's newest task the same as of the issue. Raises NoSuchTask."""
         task = self.store.tasks.get(task_id)
+        if self._is_newest(task):
+            return self.issue(task.ref)
         return self._told(task.ref, task.title, task, None)
 
     def _reasons(self, issue: Issue, task: Task | None) -> tuple[Reason, ...] | None:
-        """Why no task is made for it now; None where its task is the answer already."""
-        if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
+        """Why no task is made for it now; None where its task is the answer already: one that is live, or that succeeded, unless
+        somebody put the label on again since the issue was told."""
+        if task is not None and not task.is_terminal:
+            return None
+        is_asked = issue.state is IssueState.OPEN and self.intake.selection.trigger in issue.labels
+        if task is not None and task.state is TaskState.SUCCEEDED and (task.notice is not None or not is_asked):
             return None
         open_changes = self.intake.open_changes(issue.ref.repository)
         pause = self.store.pauses.of(issue.ref)
@@ -131,16 +139,19 @@ class Explainer:
         attempts = attempts_of(events)
         for story in attempts[-1:]:
             story.failures = failures(events, self.store.blobs, epoch=story.epoch)
+            if task is not None and task.state is TaskState.BLOCKED:
+                story.reason, _ = why_blocked(task, events)  # its cure is what comes next
         return Explanation(
             issue=str(ref),
             title=title,
-            status=self._status(task, reasons),
-            next=_after_review(task, change, fault, is_closed=is_closed)
-            or self._next(ref, task, reasons or (), events),
+            status=self._status(task, reasons, events),
+            next=_after_review(task, change, fault, is_closed=is_closed, is_asked_again=reasons is not None)
+            or self._next(ref, task, reasons, events),
             reasons=[{"why": r.why.value, "text": r.text, "fix": r.fix} for r in reasons or ()],
             task=describe_task(task) if task else None,
             attempts=attempts,
             change=_describe_change(task, delivered, change),
+            kept=f"tamma task patch {self._name(task)}" if task and _has_kept(task, events) else "",
             trouble=trouble or (str(fault) if fault else ""),
             archived=self.store.events.archived_in(task_stream(task.id)) if task and is_cut else None,
         )
@@ -157,21 +168,26 @@ class Explainer:
         ours = (c for c in found if (c.id == delivered.change if delivered else c.author == self.forge.user))
         return next(ours, None), None
 
-    def _next(self, ref: IssueRef, task: Task | None, reasons: Sequence[Reason], events: Sequence[Event]) -> str:
-        if task is not None and (not task.is_terminal or task.state is TaskState.SUCCEEDED):
+    def _next(self, ref: IssueRef, task: Task | None, reasons: Sequence[Reason] | None, events: Sequence[Event]) -> str:
+        if task is not None and reasons is None:
             pause = self.store.pauses.of(ref) if task.state in _HELD_BY_PAUSE else None
             return pause.fix if pause else next_step(task, events, named=self._name(task))
+        if not reasons:
+            return "run `tamma orchestrate`"
         is_only_unasked = all(r.why is Why.NOT_ASKED_AGAIN for r in reasons)
-        if reasons and not (task is not None and task.notice is None and is_only_unasked):
-            return "; ".join(dict.fromkeys(r.fix for r in reasons if r.fix))
-        return next_step(task, events, named=self._name(task)) if task else "run `tamma orchestrate`"
+        if task is not None and task.notice is None and is_only_unasked:
+            return next_step(task, events, named=self._name(task))
+        return "; ".join(dict.fromkeys(r.fix for r in reasons if r.fix))
 
     def _name(self, task: Task) -> str:
         """The shortest that commands understand: an issue's name is that of its newest task."""
-        newest = self.store.tasks.newest([task.ref], TaskKind.RESOLVE).get(task.ref)
-        return str(task.ref) if newest is not None and newest.id == task.id else task.id
+        return str(task.ref) if self._is_newest(task) else task.id
 
-    def _status(self, task: Task | None, reasons: Sequence[Reason] | None) -> str:
+    def _is_newest(self, task: Task) -> bool:
+        newest = self.store.tasks.newest([task.ref], TaskKind.RESOLVE).get(task.ref)
+        return newest is not None and newest.id == task.id
+
+    def _status(self, task: Task | None, reasons: Sequence[Reason] | None, events: Sequence[Event]) -> str:
         if task is None and reasons:
             return f"not picked: {reasons[0].text}"
         if task is None or (task.is_terminal and reasons is not None and not reasons):
@@ -186,7 +202,7 @@ class Explainer:
                 held = f"; {pause}, so nothing is shown outside" if pause else ""
                 return f"running: attempt {task.epoch}, phase {task.phase or 'claimed'}, by {task.worker}{held}"
             case TaskState.BLOCKED:
-                return f"stopped, waits for a human: {task.reason}"
+                return f"stopped, waits for a human: {why_blocked(task, events)[0]}"
             case TaskState.SUCCEEDED:
                 return f"done: {task.reason}"
             case TaskState.FAILED | TaskState.CANCELLED:
@@ -224,14 +240,26 @@ class Explainer:
             )
         if task.capabilities:
             return f"a worker with {', '.join(task.capabilities)} must be free"
-        return "an orchestrator has to be running; a slot is free"
+        return f"{self._who_takes_it(survey)}; a slot is free"
+
+    def _who_takes_it(self, survey: Survey) -> str:
+        """Whether an orchestrator runs, by the registry; one that was killed stays there until its beats are missed."""
+        leases = self.policies.leases
+        silent_since = survey.now - leases.beat * leases.missed_beats_max
+        loops = [w for w in self.store.workers.list(states=[WorkerState.ONLINE]) if w.role is WorkerRole.ORCHESTRATOR]
+        if any((loop.last_beat_at or loop.registered_at) >= silent_since for loop in loops):
+            return "an orchestrator runs and takes it as soon as one of its own workers is free (limits.workers)"
+        return "no orchestrator is running"
 
 
-def _after_review(task: Task | None, change: Change | None, fault: TammaError | None, *, is_closed: bool) -> str:
-    """What is left to do once a human decided about the issue's change, or spoiled it; empty before that."""
-    if task is None or not task.is_terminal:
+def _after_review(
+    task: Task | None, change: Change | None, fault: TammaError | None, *, is_closed: bool, is_asked_again: bool
+) -> str:
+    """What is left to do once a human decided about the issue's change, or spoiled it; empty before that, and where somebody asked
+    for more than the task did."""
+    is_done = task is not None and task.state is TaskState.SUCCEEDED
+    if task is None or not task.is_terminal or (is_done and is_asked_again):
         return ""
-    is_done = task.state is TaskState.SUCCEEDED
     if is_done and isinstance(fault, PermanentError):
         return fault.fix
     if change is not None and change.state is ChangeState.MERGED and (is_done or is_closed):
@@ -239,6 +267,10 @@ def _after_review(task: Task | None, change: Change | None, fault: TammaError | 
     if change is not None and change.state is ChangeState.CLOSED and is_done:
         return f"nothing: the change was closed unmerged; `tamma task retry {task.ref}` asks for another"
     return ""
+
+
+def _has_kept(task: Task, events: Sequence[Event]) -> bool:
+    return task.state is not TaskState.SUCCEEDED and any(isinstance(e.fact, WorkSalvaged) for e in events)
 
 
 def describe_task(task: Task) -> dict[str, Any]:
@@ -276,9 +308,13 @@ def attempts_of(events: Sequence[Event]) -> list[AttemptStory]:
         if isinstance(fact, TaskClaimed):
             found[fact.epoch] = AttemptStory(epoch=fact.epoch, worker=fact.worker, started_at=event.at)
             continue
-        story = found.get(getattr(fact, "epoch", 0))
-        if story is not None:
-            _add(story, event)
+        if isinstance(fact, TaskCancelled):
+            for story in [s for s in found.values() if not s.outcome]:  # the one that ran: it settles nothing any more
+                story.outcome, story.reason = TaskState.CANCELLED.value, fact.reason
+            continue
+        told = found.get(getattr(fact, "epoch", 0))
+        if told is not None:
+            _add(told, event)
     return list(found.values())
 
 

@@ -13,7 +13,8 @@ from tamma.core.task import Task, TaskKind
 from tamma.ports.store import Store
 
 SHORT_ID_CHARS: Final = 8
-_PREFIX: Final = re.compile(r"[0-9a-f-]{4,36}")
+PREFIX_CHARS_MIN: Final = 4
+_PREFIX: Final = re.compile(rf"[0-9a-f-]{{{PREFIX_CHARS_MIN},36}}")
 _CANDIDATES_MAX: Final = 10
 _WAYS: Final = (
     "write its id, the first 4 or more characters of it, or REPOSITORY#NUMBER; `tamma status` lists the tasks"

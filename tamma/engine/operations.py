@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tamma.core.change import Change
 from tamma.core.errors import ConfigError, NoSuchTask, NotClaimable, PermanentError, RefusedByPolicy, TransientError
-from tamma.core.event import AgentFinished, Event, GateJudged, TreeAudited, WorkSalvaged, task_stream
+from tamma.core.event import GateJudged, TreeAudited, WorkSalvaged, task_stream
 from tamma.core.ids import IssueRef, TaskId, branch_name
 from tamma.core.pause import EVERYWHERE
 from tamma.core.task import Notice, Task, TaskKind, TaskState
@@ -16,8 +15,7 @@ from tamma.engine.agent_output import AgentRun, agent_runs
 from tamma.engine.answers import said_since_asked
 from tamma.engine.failures import last_round, output_of
 from tamma.engine.intake import Intake
-from tamma.engine.next_step import judged_commit
-from tamma.ports.agent import AgentStatus
+from tamma.engine.next_step import has_asked, judged_commit
 from tamma.ports.forge import Forge
 from tamma.ports.store import Store
 
@@ -103,12 +101,12 @@ class Operations:
             raise NotClaimable(
                 f"task {task.id} asks nothing",
                 why=f"its work waits as commit {commit}, and approving publishes just that",
-                fix="approve it without an answer; or say it on the issue, and `tamma task retry` begins anew",
+                fix=f"approve it without an answer; or say it on the issue, and `tamma task retry {task.id}` begins anew",
             )
         text = "" if commit is not None else self._answer(task, answer)
         pinned = self.store.blobs.put(text.encode("utf-8", "replace")) if text else None
         freed = self.store.tasks.unblock(task_id, by=self.by, approved=commit, answer=pinned)
-        return Approval(task=freed, answer=text, is_unanswered=_has_asked(task, events) and commit is None and not text)
+        return Approval(task=freed, answer=text, is_unanswered=has_asked(task, events) and commit is None and not text)
 
     def _answer(self, task: Task, own: str) -> str:
         said = said_since_asked(self.forge, task.ref, authors=self.intake.selection.authors)
@@ -190,11 +188,3 @@ class Operations:
             why=f"its events were archived in {file}" if file else "",
             fix=fix or f"see `tamma explain {task_id}`",
         )
-
-
-def _has_asked(task: Task, events: Sequence[Event]) -> bool:
-    """Whether it waits because its agent said that it is blocked; configuration and set-up block a task too."""
-    return any(
-        isinstance(e.fact, AgentFinished) and e.fact.epoch == task.epoch and e.fact.status == AgentStatus.BLOCKED
-        for e in events
-    )

@@ -68,7 +68,7 @@ ENDS = {
         extra='[agent]\nargv = ["./agent.sh"]\n' + GATE,
     ),
     "set-up-failed": End(
-        code=13, state="blocked", outcome="blocked", says=("building the environment: sh -c", "ended with 3", "\n        no such package\n  next: fix the [environment]"),
+        code=13, state="blocked", outcome="blocked", says=("building the environment: sh -c", "ended with 3: no such package\n  next: fix the [environment]"),
         extra="[environment]\nsetup = [['sh', '-c', 'echo; echo no such package; echo; exit 3']]\n" + GATE,
     ),
     "set-up-away": End(
@@ -284,8 +284,37 @@ def test_ok_codes_turn_what_ci_cannot_read_into_0(project: Project) -> None:
     project.configure(steps='{ block = "Which one?" }')
     done = project.run("work", "--task-id", added(project), "--ok-codes", "4, 13,20")
     assert_told(done, 0, "Which one?")
-    again = project.run("work", "--task-id", project.task_id(), "--ok-codes", "13")
-    assert_told(again, 4, "blocked")
+    assert_told(project.run("work", "--task-id", project.task_id(), "--ok-codes", "4"), 13, "Which one?")
+
+
+WAITS = {
+    "question": ("", '{ block = "Which one?" }', 13, ("Which one?", "answer by a comment")),
+    "approval": ("[change]\napprove_before_publish = true\n", FIX, 13, ("waits for approval", "look at it with `tamma task patch")),
+    "set-up": ("[environment]\nsetup = [['sh', '-c', 'exit 3']]\n", FIX, 13, ("ended with 3", "fix the [environment] section")),
+    "no-agent": ('[agent]\nargv = ["no-such-agent"]\n', FIX, 2, ("no-such-agent", "[agent] argv")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("extra", "steps", "code", "says"), WAITS.values(), ids=WAITS)
+def test_a_task_that_waits_for_a_human_says_so_again(
+    project: Project, extra: str, steps: str, code: int, says: tuple[str, ...]
+) -> None:
+    """With 13 however often it is asked for, by issue and by id, and nothing happens; `work`, `explain` and the issue name the
+    same way on, one for each kind of wait."""
+    project.configure(extra + GATE, steps=steps)
+    first = project.run("work", "--issue", "demo#1")
+    assert_told(first, code, *says, "tamma task approve")
+    before, task = project.types(), project.task_id()
+    for which in (("--issue", "demo#1"), ("--task-id", task)):
+        assert_told(project.run("work", *which), 13, *says, "tamma task approve")
+    assert project.run("work", "--issue", "demo#1", "--ok-codes", "13").code == 0
+    assert project.types() == before
+    step = first.err.split("  next: ")[1].strip()
+    assert step.count("`tamma task approve") == 1
+    assert "`tamma task retry" not in step
+    assert f"What next: {step}" in project.issue_text()
+    assert assert_ok(project.run("explain", "demo#1", "--json")).json["next"] == step.replace(task, "demo#1")
+    assert "Next: " not in assert_ok(project.run("explain", "demo#1")).out
 
 
 def test_without_a_database_a_task_id_is_usage_and_an_issue_is_enough(bare_project: Project) -> None:

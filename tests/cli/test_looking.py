@@ -81,6 +81,7 @@ def test_explain_follows_an_issue_to_its_end(project: Project) -> None:
     text, values = explained(project)
     assert "tried again" in text
     assert "not today" in text
+    assert "tamma task output demo#1 agent" in values["next"]
     project.configure(steps=FIX)
     assert_ok(project.run("work", "--task-id", task))
     text, values = explained(project)
@@ -106,6 +107,7 @@ def test_explain_tells_what_a_failed_task_came_to(project: Project) -> None:
         assert "gate compiles: fail" in told
         assert "diff 1 file, 1 line; 1 repair\n" in told
         assert "tamma task retry demo#1" in told
+        assert "  kept: the undelivered work; `tamma task patch demo#1` prints it\n" in told
     (story,) = values["attempts"]
     assert (story["exit_code"], story["diff"]["files"], bool(story["patch"])) == (10, 1, True)
 
@@ -134,8 +136,8 @@ def test_explain_tells_what_a_blocked_task_asks(project: Project) -> None:
 
 
 def test_explain_sets_in_what_others_printed(project: Project) -> None:
-    """A set-up that failed prints many lines: the status has the first, the attempt all, and none looks like one of ours."""
-    project.configure("[environment]\nsetup = [['sh', '-c', 'echo; echo next: no; echo; echo over; exit 3']]\n" + GATE)
+    """A question may have many lines: the status has the first, the attempt all, and none looks like one of ours."""
+    project.configure(steps=r'{ block = "Which one?\n\nnext: no\n\nover" }')
     assert project.run("work", "--issue", "demo#1").code == 13
     text, _ = explained(project)
     (status,) = [line for line in text.splitlines() if line.startswith("  status: ")]
@@ -150,6 +152,7 @@ def test_explain_of_nothing_is_3(project: Project) -> None:
     assert_told(project.run("explain", project.task_id("99")), 3, "next:")
     assert_told(project.run("explain", "0173"), 3, "neither an issue nor a task", "tamma status")
     assert_told(project.run("explain", "nowhere#1"), 2, "nowhere", "next:")
+    assert project.run("explain", "99") == project.run("explain", "demo#99"), "where there is one repository"
 
 
 def test_explain_of_an_issue_that_cannot_be_read_is_13(project: Project) -> None:
@@ -180,6 +183,49 @@ def test_explain_knows_what_a_human_did_with_the_change(project: Project, state:
         assert "nothing: " in values["next"]
         assert told in values["next"]
         assert f"(tamma/1), {state}" in text
+
+
+def test_the_label_put_on_again_is_not_taken_while_a_change_is_there(project: Project) -> None:
+    """Who asks that way is told so, by issue and by task; not before the issue was told, when the label is still the first asking."""
+    assert_ok(project.run("work", "--issue", "demo#1"))
+    assert "not taken" not in explained(project)[0]
+    project.issue()
+    assert_ok(project.run("orchestrate", "--until-idle"))
+    for what in ("demo#1", project.task_id()):
+        text, values = explained(project, what)
+        assert "status: done: change 1" in text
+        assert "asked for again, not taken: change 1 for it is open\n" in text
+        assert [reason["why"] for reason in values["reasons"]] == ["has-change"]
+        assert "merge or close it" in values["next"]
+        assert "tamma task retry demo#1" in values["next"]
+
+
+def test_explain_of_a_cancelled_task_shows_nothing_that_runs(project: Project) -> None:
+    """The attempt ended with it, whatever its worker came to; where that kept its work, the command that prints it is named."""
+    project.configure(steps=FIX + ', { say = "now" }, { hang = "stubborn" }')
+    task = added(project)
+    child = project.start("work", "--task-id", task, env={"TAMMA_LEASE__BEAT_SECONDS": "0.3"})
+    wait_until(lambda: "AGENT.OUTPUT.RECEIVED" in project.types())
+    assert_ok(project.run("task", "cancel", task, "--reason", "no longer wanted"))
+    assert ended(child).code == 4
+    text, values = explained(project)
+    assert "status: stopped (cancelled): no longer wanted\n" in text
+    (story,) = values["attempts"]
+    assert (story["outcome"], story["reason"]) == ("cancelled", "no longer wanted")
+    assert "): cancelled\n" in text
+    assert "  kept: the undelivered work; `tamma task patch demo#1` prints it\n" in text
+    assert "a + b" in assert_ok(project.run("task", "patch", "demo#1")).out
+
+
+def test_who_did_not_get_a_change_is_led_to_what_the_agent_said_or_did(project: Project) -> None:
+    """Each command with its task: the output of an agent that failed, the patch of a change that was refused."""
+    project.env["TAMMA_RETRY__ATTEMPTS_MAX"] = "1"
+    project.configure(steps='{ fail = "no idea" }')
+    assert_told(project.run("work", "--issue", "demo#1"), 11, f"tamma task output {project.task_id()} agent")
+    assert "tamma task output demo#1 agent" in explained(project)[1]["next"]
+    project.issue("2")
+    project.configure(steps='{ write = "Makefile", text = "all:" }')
+    assert_told(project.run("work", "--issue", "demo#2"), 14, f"tamma task patch {project.task_id('2')}")
 
 
 def test_explain_leads_to_the_work_that_waits_for_approval(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tamma.core.ids import BlobId, IssueRef, WorkerId
 from tamma.core.policy import Limits, RetryPolicy
 from tamma.core.task import Task
 from tamma.engine.explain import Explainer
-from tamma.ports.store import TaskDraft
+from tamma.ports.store import TaskDraft, WorkerRole, WorkerState
 from tests.contracts.memory_forge import MemoryForge
 from tests.engine.loop_world import a_loop
 
@@ -46,7 +47,25 @@ def test_a_retry_that_is_due_waits_for_what_holds_it_and_not_for_the_past(store:
     other = store.tasks.create(draft(number="2"))
     fail(store, other, RetryPolicy(backoff_base=timedelta(0)))
     told = explainer.task(other.id).status
-    assert told == "waiting: an orchestrator has to be running; a slot is free; it is to be tried again, since why"
+    assert told == "waiting: no orchestrator is running; a slot is free; it is to be tried again, since why"
+
+
+def test_whoever_waits_is_told_whether_an_orchestrator_runs(store: PostgresStore, tmp_path: Path) -> None:
+    """By the registry: one that is there takes no more than it may; a worker is none, nor is one that left, or gave no sign of life."""
+    explainer, task = a_task(store, tmp_path)
+
+    def told() -> str:
+        return explainer.task(task.id).status
+
+    for worker, role in ((WorkerId("here:2:boot"), WorkerRole.WORKER), (ME, WorkerRole.ORCHESTRATOR)):
+        assert told().startswith("waiting: no orchestrator is running")
+        store.workers.register(worker, host="here", pid=1, role=role, release="test", capabilities=())
+    assert "limits.workers" in told()
+    assert "no orchestrator" not in told()
+    hasty = replace(explainer.policies, leases=replace(explainer.policies.leases, beat=timedelta(0)))
+    assert "no orchestrator is running" in replace(explainer, policies=hasty).task(task.id).status
+    store.workers.change_state(ME, WorkerState.GONE, reason="finished")
+    assert "no orchestrator is running" in told()
 
 
 def a_task(store: PostgresStore, tmp_path: Path) -> tuple[Explainer, Task]:

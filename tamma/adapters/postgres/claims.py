@@ -29,7 +29,7 @@ from tamma.adapters.postgres.sql import (
     locked,
 )
 from tamma.core.attempt import Decision, Outcome, Phase
-from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable, TammaError, TaskCancelled
+from tamma.core.errors import LeaseLost, NoSuchTask, NotClaimable, TammaError, TaskCancelled, WaitsForHuman
 from tamma.core.event import (
     AgentSpoke,
     AttemptFact,
@@ -309,6 +309,10 @@ class PostgresClaims:
         state, _, worker = row
         if state == TaskState.RUNNING:
             return NotClaimable(f"task {task_id} is running", why=f"worker {worker} has it", fix="wait for it to end")
+        if state == TaskState.BLOCKED:
+            return WaitsForHuman(
+                f"task {task_id} waits for a human", why=f"it is {state}", fix=f"run: tamma explain {task_id}"
+            )
         why = "somebody claimed it first" if state in (TaskState.QUEUED, TaskState.RETRYABLE) else f"it is {state}"
         return NotClaimable(f"task {task_id} cannot be claimed", why=why, fix=f"run: tamma explain {task_id}")
 
