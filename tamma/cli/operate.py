@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tamma.cli.ending import say
 from tamma.cli.group import Group
 from tamma.core.errors import ConfigError, ExitCode
 from tamma.core.redact import clean
@@ -129,7 +130,10 @@ def resume(ctx: typer.Context, repository: Repository = None) -> None:
 
     with bootstrap.open_session(ctx.obj.config) as session:
         was_paused = session.operations.resume(repository)
+        left = session.store.pauses.all()
     typer.echo("it goes on" if was_paused else "it was not paused")
+    for pause in left:
+        say(str(pause), fix=pause.fix)
 
 
 @task.command("add")

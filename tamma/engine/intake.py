@@ -100,7 +100,7 @@ class Intake:
             raise NotClaimable(
                 f"change {known.id} for {ref} was closed unmerged",
                 why="a human said no",
-                fix="`tamma task retry` asks for another",
+                fix=f"`tamma task retry {ref}` asks for another",
             )
         return live or known or self.find_or_create(ref, asked_by=asked_by)
 
