@@ -222,7 +222,7 @@ class PostgresClaims:
 
         def task_of(row: rows.Row) -> Task:
             version, change_id, run_after, at = row
-            told = replace(fact, run_after=rows.utc_or_none(run_after))
+            told = fact if run_after is None else replace(fact, run_after=rows.utc(run_after))
             return replace(settled(claim.task, told, at=rows.utc(at)), version=version, change=change_id)
 
         values = {**held(lease), **_ended(decision, reason), "data": rows.data_of(fact)}

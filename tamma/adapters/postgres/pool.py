@@ -29,7 +29,7 @@ PATIENCE: Final = timedelta(seconds=1)
 REFUSED_MAX: Final = timedelta(seconds=15)
 _FIRST_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 1.0
-_HINT_SECONDS: Final = 0.05
+_HINT_SECONDS: Final = 0.02
 _TOLD_AT_TRY: Final = 3  # one stale connection is no news
 
 # What these log is raised as well; without a handler Python would print it, tracebacks and all, between our own lines.
