@@ -176,10 +176,14 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = _told(getattr(error, "orig", error), is_broken=getattr(error, "connection_invalidated", False))
-        if told is not None:
+        if (told := translated(error)) is not None:
             raise told from error
         raise
+
+
+def translated(error: Exception) -> TammaError | None:
+    """What ``translate_errors`` raises for it; None for what passes as it is."""
+    return _told(getattr(error, "orig", error), is_broken=getattr(error, "connection_invalidated", False))
 
 
 def _told(error: BaseException | None, *, is_broken: bool = False) -> TammaError | None:

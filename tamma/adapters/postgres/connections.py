@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -28,40 +27,37 @@ class Connections:
     def __init__(self, connect: Callable[[], Connection], *, connections_max: int, timeout: timedelta) -> None:
         self._connect = connect
         self._timeout = timeout
-        self._slots = threading.BoundedSemaphore(connections_max)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._free = connections_max
         self._idle: list[Connection] = []
         self._era = 0  # a connection of an earlier one is closed when it comes back
 
-    @contextmanager
-    def lend(self) -> Iterator[Connection]:
-        """One for the caller alone. Raises TransientError if none comes free in time, and what connecting raises."""
-        if not self._slots.acquire(timeout=self._timeout.total_seconds()):
-            raise TransientError(
-                "the database is away",
-                why="no connection became free in time",
-                fix="try again; or run fewer workers at once",
-            )
+    def take(self) -> tuple[Connection, int]:
+        """One for the caller alone, to be given back with the number. Raises TransientError if none comes free in time, and what
+        connecting raises."""
+        with self._changed:
+            if not self._free and not self._changed.wait_for(lambda: self._free, self._timeout.total_seconds()):
+                raise TransientError(
+                    "the database is away",
+                    why="no connection became free in time",
+                    fix="try again; or run fewer workers at once",
+                )
+            self._free -= 1
+            era = self._era
+            if self._idle:
+                return self._idle.pop(), era
         try:
-            with self._lock:
-                era, connection = self._era, self._idle.pop() if self._idle else None
-            connection = connection or self._connect()
-            try:
-                yield connection
-            finally:
-                self._take_back(connection, era)
-        finally:
-            self._slots.release()
+            return self._connect(), era
+        except BaseException:
+            self._make_room()
+            raise
 
-    def drop(self) -> None:
-        """Close all: those that nobody uses now, the others as soon as they come back."""
-        with self._lock:
-            dropped = self._end_era()
-        _close(dropped)
-
-    def _take_back(self, connection: Connection, era: int) -> None:
+    def give_back(self, connection: Connection, era: int) -> None:
+        """Kept for the next, unless it broke, or is of an earlier era, or there are enough."""
         closing = [connection]
-        with self._lock:
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
             if era != self._era:
                 pass  # dropped while it was lent
             elif connection.broken or connection.closed:
@@ -69,8 +65,19 @@ class Connections:
                 closing += self._end_era()
             elif len(self._idle) < _IDLE_MAX:
                 self._idle.append(connection)
-                closing = []
+                return
         _close(closing)
+
+    def drop(self) -> None:
+        """Close all: those that nobody uses now, the others as soon as they come back."""
+        with self._changed:
+            dropped = self._end_era()
+        _close(dropped)
+
+    def _make_room(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
 
     def _end_era(self) -> list[Connection]:
         self._era += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
 
-from tamma.adapters.postgres.connect import ConnectionBroken, translate_errors
+from tamma.adapters.postgres.connect import ConnectionBroken, translated
 from tamma.adapters.postgres.connections import Connections
 from tamma.adapters.postgres.rows import Row
 from tamma.adapters.postgres.sql import NEWS
@@ -56,10 +56,20 @@ class Pool:
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
         """A connection in autocommit, given back afterwards; broken ones are thrown away with all their siblings."""
-        with translate_errors(), self._connections.lend() as connection:
+        # One context, not three that are nested: it is entered for every statement.
+        lent = None
+        try:
+            lent = self._connections.take()
             self._is_reached = True
-            yield connection
+            yield lent[0]
             self._away_since = None
+        except Exception as error:
+            if (told := translated(error)) is not None:
+                raise told from error
+            raise
+        finally:
+            if lent is not None:
+                self._connections.give_back(*lent)
 
     @contextmanager
     def transaction(self, *, is_snapshot: bool = False) -> Iterator[psycopg.Connection[Row]]:
