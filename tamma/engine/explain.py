@@ -199,7 +199,7 @@ class Explainer:
                 return f"waiting: {self._when_again(task, self._survey(task.ref))}, since {task.reason}"
             case TaskState.RUNNING:
                 pause = self.store.pauses.of(task.ref)
-                held = f"; {pause}, so nothing is shown outside" if pause else ""
+                held = f"; {pause}, so nothing is shown outside" if pause else self._over(task)
                 return f"running: attempt {task.epoch}, phase {task.phase or 'claimed'}, by {task.worker}{held}"
             case TaskState.BLOCKED:
                 return f"stopped, waits for a human: {why_blocked(task, events)[0]}"
@@ -217,6 +217,13 @@ class Explainer:
             beat=leases.beat,
             missed_beats_max=leases.missed_beats_max,
         )
+
+    def _over(self, task: Task) -> str:
+        """That nobody holds it any more, where that is so: its worker died, and no loop came by."""
+        lease = self.store.tasks.lease(task.id)
+        if lease is None or lease.expires_at > self.store.ping():
+            return ""
+        return f"; its lease is over: the next tick of a loop, or `tamma work --task-id {task.id}`, ends that attempt and begins another"
 
     def _when_again(self, task: Task, survey: Survey) -> str:
         if task.run_after is None or task.run_after <= survey.now:

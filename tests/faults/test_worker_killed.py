@@ -133,6 +133,8 @@ def test_a_task_whose_worker_died_is_taken_by_the_next_without_a_loop(project: P
     assert held.code in {0, 4}, held.err
     over = "SELECT lease_expires_at < clock_timestamp() OR state <> 'running' FROM task"
     wait_until(lambda: project.rows(over) == [(True,)], what="the end of the lease")
+    if held.code == 4:
+        assert "its lease is over" in project.run("explain", "1").out
     assert project.run("work", "--issue", "1", "--ok-codes", "4").code == 0
     assert_delivered_once(project, "1")
     assert epochs(project.events()) == [1, 2]
