@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import psycopg
 import pytest
 
 from tamma.core.event import TaskCreated, WorkerStateChanged
@@ -12,6 +14,7 @@ from tamma.core.ids import WorkerId
 from tamma.ports.store import Condition
 from tests.adapters.postgres.store_world import World, draft, together
 from tests.benchmarks.deciders import Decided, violations
+from tests.support.project import wait_until
 from tests.support.sample import IS_WHOLE
 
 TYPE = WorkerStateChanged.TYPE
@@ -39,6 +42,19 @@ def test_an_append_whose_condition_is_met_writes_nothing(world: World) -> None:
         assert events.append(fact(), stream="s", tags=("x",), unless=other) is not None
     assert [event.version for event in events.stream("s")] == [1, 2, 3, 4]
     assert events.stream("s")[0] == first
+
+
+def test_who_decides_waits_for_another_that_is_not_done(world: World) -> None:
+    """On an overlapping tag: the condition is looked at once the other is in the log, and is met."""
+    asked = Condition(types=(TYPE,), tags=("a",))
+    append = "SELECT told_position FROM tamma_append('s1', %s, ARRAY['a', 'b'], NULL, '{}', ARRAY[%s], ARRAY['a'], 0)"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+    with psycopg.connect(world.url) as other, ThreadPoolExecutor(1) as thread:
+        assert other.execute(append, [TYPE, TYPE]).fetchone()
+        late = thread.submit(world.store.events.append, fact(), stream="s2", tags=("a", "c"), unless=asked)
+        wait_until(lambda: late.done() or other.execute(waiting).fetchone() == (1,), what="its wait")
+        other.commit()
+        assert late.result(timeout=30) is None
 
 
 def test_no_decision_rests_on_a_past_that_is_over(world: World) -> None:
