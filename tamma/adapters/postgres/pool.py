@@ -142,7 +142,8 @@ class Pool:
         from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
         since = self._away_since or time.monotonic()  # read once: another thread's success sets it to None
-        self._away_since = since
+        if is_unknown:
+            self._away_since = since
 
         def again() -> T:
             nonlocal is_unknown
